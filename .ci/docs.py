@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Build the docs site, or the README, from the notebooks, with nothing that pip cannot install.
+
+    python .ci/docs.py             the site, in _docs/index.html
+    python .ci/docs.py --readme    README.md, and the pictures of its outputs in nbs/images/
+
+Where Quarto is installed `nbdev_docs` builds the site from the same notebooks and the same _quarto.yml.
+"""
+import argparse, html, json, os, re, shutil, sys, tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+def setup():
+    "Work in the checkout, and find its package before any other."
+    os.chdir(ROOT); sys.path.insert(0, str(ROOT))
+    os.environ.setdefault('MPLBACKEND', 'Agg')
+    from nbdev.config import get_config
+    return get_config()
+
+def text(s): return s if isinstance(s, str) else ''.join(s)
+
+def options(src):
+    "The `#|` options at the top of a code cell, and the code below them."
+    lines, opts = src.split('\n'), {}
+    while lines and lines[0].startswith('#|'):
+        k,_,v = lines.pop(0)[2:].partition(':')
+        opts[k.strip()] = v.strip().strip('"\'') if v else True
+    return opts, '\n'.join(lines).strip('\n')
+
+def plain(md):
+    "Markdown as one line of words."
+    md = re.sub(r'```.*?```|<!--.*?-->|:::.*', ' ', md, flags=re.S if '```' in md else 0)
+    md = re.sub(r'!?\[([^\]]*)\]\([^)]*\)(\{[^}]*\})?', r'\1', md)
+    return re.sub(r'\s+', ' ', re.sub(r'[`*_#>|]', '', md)).strip()
+
+# ---------------------------------------------------------------- the site
+
+def add_alts(nb):
+    "Give every figure without a `fig-alt` the words it stands below, which name its question."
+    said = ''
+    for c in nb['cells']:
+        src = text(c['source'])
+        if c['cell_type'] == 'markdown' and plain(src) and not src.lstrip().startswith(':::'): said = plain(src)[:200]
+        pics = [o for o in c.get('outputs', []) if any(k.startswith('image/') for k in o.get('data', {}))]
+        if pics and not re.search(r'^#\| *fig-alt *:', src, re.M):
+            c['source'] = f"#| fig-alt: {json.dumps('Figure: ' + (said or 'output of the cell'))}\n{src}"
+    return nb
+
+def prune_sidebar(proc):
+    "Leave out of the sidebar the pages that do not exist, and name them."
+    import yaml
+    p = proc/'sidebar.yml'
+    bar, lost = yaml.safe_load(p.read_text()), []
+    def keep(items):
+        out = []
+        for o in items:
+            if isinstance(o, dict) and 'contents' in o:
+                o = {**o, 'contents': keep(o['contents'])}
+                if not o['contents']: continue
+            else:
+                f = o if isinstance(o, str) else o['href']
+                if not (proc/f).exists(): lost.append(f); continue
+            out.append(o)
+        return out
+    bar['website']['sidebar']['contents'] = keep(bar['website']['sidebar']['contents'])
+    p.write_text(yaml.safe_dump(bar, sort_keys=False))
+    if lost: print(f'nbs/sidebar.yml names pages that do not exist, left out: {", ".join(lost)}')
+
+def source_pages(out, cfg):
+    "One page with the highlighted source of every module, for the `source` links of the API."
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    fmt = HtmlFormatter(linenos='inline', lineanchors='L', anchorlinenos=True, style='default')
+    dark = HtmlFormatter(style='github-dark').get_style_defs('.highlight')
+    css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} .highlight{{overflow-x:auto;font-size:.85rem}}
+{fmt.get_style_defs('.highlight')} .linenos,.linenos a{{color:#6b7280;text-decoration:none}} :target~*{{scroll-margin-top:3rem}}
+@media (prefers-color-scheme:dark){{body{{background:#0d1117;color:#e6edf3}} a{{color:#79b8ff}}
+{dark}}}'''
+    (out/'source').mkdir(parents=True)
+    for f in sorted(cfg.lib_path.glob('*.py')):
+        if f.name.startswith('_'): continue
+        page = out/f'{f.stem}.html'
+        nbs = [p.name for p in out.glob('*.html') if re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.name) == page.name]
+        back = f'../{nbs[0]}' if nbs else '../index.html'
+        (out/'source'/f'{f.stem}.html').write_text(f'''<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1"><title>{cfg.lib_name}.{f.stem}, source</title>
+<link rel="icon" href="../favicon.png"><style>{css}</style></head><body><main><h1>{cfg.lib_name}.{f.stem}</h1>
+<p><a href="{back}">What it does, with examples</a></p>
+{highlight(f.read_text(encoding='utf-8'), PythonLexer(), fmt)}</main></body></html>
+''', encoding='utf-8')
+
+def local_links(out, cfg):
+    "Make links to the published site and repository relative, so that the site works from any place and from disk."
+    docs = cfg.doc_host.rstrip('/') + '/' + cfg.doc_baseurl.strip('/')
+    docs = re.escape(docs.rstrip('/')) + '/'
+    code = re.escape(cfg.git_url.rstrip('/')) + f'/blob/{cfg.branch}/{cfg.lib_path.name}/'
+    names = {re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.relative_to(out).as_posix()): p.relative_to(out).as_posix() for p in out.rglob('*.html')}
+    for p in out.rglob('*.html'):
+        if p.parent.name == 'source': continue
+        up = '../' * (len(p.relative_to(out).parts)-1)
+        s = p.read_text(encoding='utf-8')
+        s = re.sub(rf'href="{docs}([^"#]*)', lambda m: f'href="{up}{names.get(m[1], m[1])}', s)
+        s = re.sub(rf'href="{code}([^"#]*)\.py(?:#L(\d+))?', lambda m: f'href="{up}source/{m[1]}.html' + (f'#L-{m[2]}' if m[2] else ''), s)
+        # a link that leaves no trace elsewhere: the address of a site that is not yet published
+        s = re.sub(r'<(?:meta|link)[^>]*(?:og:url|og:image|canonical)[^>]*>\s*', '', s) if '.example' in cfg.doc_host else s
+        s = s.replace(' target="_blank"', '')
+        p.write_text(s, encoding='utf-8')
+    if '.example' in cfg.doc_host: (out/'sitemap.xml').unlink(missing_ok=True)
+
+def site(cfg):
+    "Build the site."
+    from importlib.metadata import entry_points
+    from nbdev.quarto import refresh_quarto_yml, nbdev_sidebar
+    from nbdev.serve import proc_nbs
+    from smalldocs.site import build
+    if cfg.lib_name not in {o.name for o in entry_points(group='nbdev')}:
+        sys.exit(f"{cfg.lib_name} is not installed, so names could not be linked; first run: pip install -e '.[dev]'")
+    proc, out = ROOT/'_proc', ROOT/cfg.doc_path.name
+    shutil.rmtree(proc, ignore_errors=True)
+    refresh_quarto_yml()
+    nbdev_sidebar.__wrapped__()
+    proc_nbs(n_workers=0)
+    for f in proc.rglob('*.ipynb'):
+        f.write_text(json.dumps(add_alts(json.loads(f.read_text(encoding='utf-8'))), ensure_ascii=False), encoding='utf-8')
+    prune_sidebar(proc)
+    built = build(proc)
+    built.say(f'{len(built.pages)} pages')
+    local_links(built.out, cfg)
+    source_pages(built.out, cfg)
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(built.out, out)
+    bad = [w for w in built.warnings if 'broken link' in w]
+    for w in built.warnings: print(('ERROR: ' if w in bad else 'note: ') + w)
+    print(f'The site is in {out.name}/index.html')
+    return 1 if bad else 0
+
+# ---------------------------------------------------------------- the README
+
+def readme(cfg):
+    "Write README.md from the home notebook."
+    from nbdev.processors import FilterDefaults, add_links, insert_warning
+    from nbdev.serve_drv import exec_nb
+    class Filter(FilterDefaults):
+        def procs(self): return super().procs().filter(lambda x: x not in (add_links, insert_warning))
+    nbs, pics = cfg.nbs_path, cfg.nbs_path/'images'
+    with tempfile.TemporaryDirectory() as tmp:
+        exec_nb(nbs/'index.ipynb', Path(tmp)/'index.ipynb', Filter)
+        cells = json.loads((Path(tmp)/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    parts, files = [], {}
+    def fence(s, lang=''): return f'```{lang}\n{s.rstrip()}\n```'
+    for i,c in enumerate(cells):
+        src = text(c['source']).strip('\n')
+        if i == 0 and src.startswith('---'):
+            import yaml
+            front = yaml.safe_load(src.strip('-\n '))
+            parts += [f"# {front['title']}"] + ([f"> {front['description']}"] if front.get('description') else [])
+        elif c['cell_type'] != 'code': parts.append(src)
+        else:
+            opts, code = options(src)
+            if code and opts.get('echo') != 'false': parts.append(fence(code, 'python'))
+            for o in c.get('outputs', []):
+                data = o.get('data', {})
+                if o['output_type'] == 'stream': parts.append(fence(text(o['text'])))
+                elif 'image/png' in data:
+                    import base64
+                    name = f'index_{len(files)+1}.png'
+                    files[name] = base64.b64decode(text(data['image/png']))
+                    parts.append(f"![{opts.get('fig-alt', 'Figure')}](images/{name})")
+                elif 'text/markdown' in data: parts.append(text(data['text/markdown']))
+                elif 'text/html' in data: parts.append(re.sub(r'<style.*?</style>|<progress.*?</progress>', '', text(data['text/html']), flags=re.S).strip())
+                elif 'text/plain' in data: parts.append(fence(text(data['text/plain'])))
+    md = '\n\n'.join(p for p in parts if p.strip()) + '\n'
+    # a path in the notebook starts in nbs/, one in the README at the top of the checkout
+    def place(m):
+        p = m[2]
+        return m[0] if re.match(r'[a-z]+:|#|/', p) else f'{m[1]}{os.path.normpath(os.path.join(nbs.name, p))}'
+    md = re.sub(r'(\]\()([^)\s]+)', place, md)
+    md = re.sub(r'(<img[^>]*src=")([^"]+)', place, md)
+    def put(p, b):
+        if not p.exists() or p.read_bytes() != b: p.write_bytes(b)
+    pics.mkdir(exist_ok=True)
+    for f in pics.glob('index_*.png'):
+        if f.name not in files: f.unlink()
+    for n,b in files.items(): put(pics/n, b)
+    put(ROOT/'README.md', ('<!-- Made from nbs/index.ipynb by .ci/docs.py; change it there. -->\n\n' + md).encode())
+    print(f'README.md is made from {nbs.name}/index.ipynb' + (f', with {len(files)} pictures' if files else ''))
+    return 0
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--readme', action='store_true', help='make README.md instead of the site')
+    args = p.parse_args()
+    cfg = setup()
+    sys.exit(readme(cfg) if args.readme else site(cfg))
