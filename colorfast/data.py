@@ -451,7 +451,7 @@ def _no_color_tfms(tfms): # what changes colors would change the target
 class ColorizeDataLoaders(PictureDataLoaders):
     "Batches of gray, `TensorL` `(bs,1,h,w)`, and color, `TensorAB` `(bs,2,h,w)`."
     @classmethod
-    @delegates(DataBlock.dataloaders, but=['source','verbose'])
+    @delegates(FilteredBase.dataloaders, but=['bs','path','shuffle_train','n','dl_type','dl_kwargs'])
     def from_splits(cls,
         splits:dict, # Files to `train`, `valid` and `test` on; without `valid`, some of `train` are set aside
         path:str|Path='.', # Where a `Learner` saves
@@ -464,11 +464,12 @@ class ColorizeDataLoaders(PictureDataLoaders):
         valid_pct:float=0.1, # Share of `train` set aside where there is no validation split
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures in `cache_dir`?
+        num_workers:int=0, # Processes that make batches; copying needs none
         **kwargs
     )->DataLoaders: # `left_out` says what could not be read and why, `gray` what had no color
         "Load lists of files."
         tfms = geom_tfms(max_zoom) if batch_tfms is None else _no_color_tfms(batch_tfms)
-        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, [IntToFloatTensor,RGBToLab], drop_gray=float(drop_gray), **kwargs)
+        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, [IntToFloatTensor,RGBToLab], drop_gray=float(drop_gray), num_workers=num_workers, **kwargs)
 
 # %% ../nbs/02_data.ipynb #816f8634
 @patch(cls_method=True)
@@ -603,7 +604,7 @@ class _Labels(Transform):
 class MultilabelDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and labels, `TensorMultiCategory` `(bs,n_classes)` of 0 and 1."
     @classmethod
-    @delegates(DataBlock.dataloaders, but=['source','verbose'])
+    @delegates(FilteredBase.dataloaders, but=['bs','path','shuffle_train','n','dl_type','dl_kwargs'])
     def from_splits(cls,
         splits:dict, # To `train`, `valid` and `test` on: dicts from file to list of labels; without `valid`, some of `train` are set aside
         vocab:list=None, # Classes in order; `None`: all labels, sorted
@@ -616,6 +617,7 @@ class MultilabelDataLoaders(PictureDataLoaders):
         valid_pct:float=0.2, # Share of `train` set aside where there is no validation split
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures in `cache_dir`?
+        num_workers:int=0, # Processes that make batches; copying needs none
         masked:dict=None, # From file to classes that count neither as present nor as absent (-1 in the batch); `None`: there are none
         **kwargs
     )->DataLoaders: # `left_out` says what could not be read and why
@@ -627,7 +629,7 @@ class MultilabelDataLoaders(PictureDataLoaders):
         block = MultiCategoryBlock(vocab=vocab) if masked is None else TransformBlock(_MaskedCategorize(vocab))
         if masked is not None: labels = {f:_encode(o, masked.get(f,()), vocab) for f,o in labels.items()}
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
-                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), getters=[_Labels(labels)], **kwargs)
+                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), getters=[_Labels(labels)], num_workers=num_workers, **kwargs)
 
 # %% ../nbs/02_data.ipynb #b3569c0c
 def _encode(labels, masked, vocab): return [1. if o in labels else -1. if o in masked else 0. for o in vocab]
@@ -720,6 +722,22 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
 # %% ../nbs/02_data.ipynb #a5347651
+def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
+
+def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
+    kwargs = {'path':path, **kwargs}
+    if _coco_json(path, train):
+        sets = _coco_sets(path, train, valid, test)
+        if cls is MultilabelDataLoaders or issubclass(cls, MultilabelDataLoaders):
+            return cls.from_splits({k:{f:o.labels(i) for f,i in o.files.items()} for k,o in sets.items()}, vocab or _coco_vocab(sets), **kwargs)
+        masks = {k:{f:m for f in o.files if (m := path/'segmentation'/f'{Path(f).stem}.png').is_file()} for k,o in sets.items()}
+        if not masks['train']: raise DataError(f"{path}: expected masks in segmentation, {_found(path/'segmentation')}")
+        return cls.from_splits(masks, ['background', *(vocab or VOC_CLASSES)], **kwargs)
+    if issubclass(cls, SegmentDataLoaders): raise DataError(f'{path}: expected train.json, {_found(path)}')
+    df = pd.read_csv(path/'train.csv')
+    return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
+
+# %% ../nbs/02_data.ipynb #d5316393
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_voc(cls:MultilabelDataLoaders,
@@ -761,7 +779,7 @@ def from_voc(cls:ColorizeDataLoaders,
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #8088858a
+# %% ../nbs/02_data.ipynb #78176012
 def _palette(n=256): # VOC's colors, `(n,3)` bytes; source: VOClabelcolormap.m of the VOC development kit
     i = np.arange(n)
     return np.stack([sum(((i>>(3*j+c))&1)<<(7-j) for j in range(8)) for c in range(3)], 1).astype(np.uint8)
@@ -782,7 +800,7 @@ class _OpenMask(Transform): # knows the classes, and the loss that ignores void
         self.vocab,self.c,self.loss_func = L(vocab),len(vocab),CrossEntropyLossFlat(axis=1, ignore_index=255)
     def encodes(self, o:Image.Image): return PILClassMask(o)
 
-# %% ../nbs/02_data.ipynb #78176012
+# %% ../nbs/02_data.ipynb #03ac22b3
 def _fit_mask(a, fn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     with _opened(fn) as p: size,turn = tuple(p.size),_turn(p)
@@ -815,7 +833,7 @@ class _MaskFiles(Transform):
         if bad := sorted(set(np.unique(a).tolist())-{*range(self.n),255}): raise DataError(f'{_clean(m.name)}: class numbers {_names(bad)}, expected 0 to {self.n-1} or 255')
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
-# %% ../nbs/02_data.ipynb #03ac22b3
+# %% ../nbs/02_data.ipynb #0ed0da9b
 def _rle(seg, h, w): # run lengths of a polygon or RLE; None if it outlines nothing
     if isinstance(seg,list):
         seg = [p for p in seg if isinstance(p,list) and len(p)>=6 and len(p)%2==0 and np.isfinite(p).all() and np.abs(p).max()<1e5]
@@ -837,7 +855,7 @@ def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the sm
     for *_,v,m in sorted(todo, key=lambda o: o[:2]): a[m>0] = v
     return a,bad
 
-# %% ../nbs/02_data.ipynb #0ed0da9b
+# %% ../nbs/02_data.ipynb #0ba83dd5
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -859,11 +877,11 @@ class _CocoMasks(Transform):
         bad = dict(self.empty)
         if bad: warnings.warn(f'{sum(bad.values())} annotations left out, they outline nothing: in {_names([Path(o).name for o in sorted(bad)])}', stacklevel=2)
 
-# %% ../nbs/02_data.ipynb #0ba83dd5
+# %% ../nbs/02_data.ipynb #8186723d
 class SegmentDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and masks, `TensorMask` `(bs,h,w)` int64: 0 background, 255 void."
     @classmethod
-    @delegates(DataBlock.dataloaders, but=['source','verbose'])
+    @delegates(FilteredBase.dataloaders, but=['bs','path','shuffle_train','n','dl_type','dl_kwargs'])
     def from_splits(cls,
         splits:dict, # To `train`, `valid` and `test` on: dicts from picture to mask file, palette, gray or in VOC's colors; without `valid`, some of `train` are set aside
         vocab:list, # Classes in the order of their numbers, background first
@@ -876,20 +894,25 @@ class SegmentDataLoaders(PictureDataLoaders):
         valid_pct:float=0.2, # Share of `train` set aside where there is no validation split
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures and masks in `cache_dir`?
+        num_workers:int=0, # Processes that make batches; copying needs none
         void:int=255, # Class number that means void, besides 255
-        get_y:Callable=None, # Not for use: makes the masks where they are no files
         **kwargs
     )->DataLoaders: # `left_out` says what could not be used and why
         "Load pictures with their masks."
-        if len(vocab)>255: raise DataError(f'{len(vocab)} classes, expected at most 255')
-        masks = get_y or _MaskFiles({str(f):str(m) for o in splits.values() if o for f,m in o.items()}, len(vocab), void)
+        masks = _MaskFiles({str(f):str(m) for o in splits.values() if o for f,m in o.items()}, len(vocab), void)
+        return cls._from_masks(masks, splits, vocab, path, size, bs, method, batch_tfms, max_zoom, valid_pct, seed, cache, num_workers, **kwargs)
+
+    @classmethod
+    def _from_masks(cls, masks, splits, vocab, path='.', size=64, bs=64, method='crop', batch_tfms=None, max_zoom=1.25, valid_pct=0.2, seed=42,
+                    cache=True, num_workers=0, **kwargs):
+        if len(vocab)>255: raise DataError(f'{path}: {len(vocab)} classes, expected at most 255')
         block = TransformBlock(_OpenMask(vocab), item_tfms=AddMaskCodes(L(vocab)), batch_tfms=IntToFloatTensor)
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
-                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], **kwargs)
+                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #8186723d
+# %% ../nbs/02_data.ipynb #dc2c0c84
 @patch(cls_method=True)
-@delegates(SegmentDataLoaders.from_splits, but=['vocab','void','get_y'])
+@delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_coco(cls:SegmentDataLoaders,
     path:str|Path, # Folder with `annotations/instances_train*.json` and the pictures
     train:str='train', # Training split; a year may follow
@@ -901,12 +924,12 @@ def from_coco(cls:SegmentDataLoaders,
     sets = _coco_sets(path, train, valid, test)
     vocab = ['background', *_coco_vocab(sets)]
     masks = _CocoMasks(list(sets.values()), vocab)
-    dls = cls.from_splits({k:o.files for k,o in sets.items()}, vocab, get_y=masks, **{'path':path, **kwargs})
+    dls = cls._from_masks(masks, {k:o.files for k,o in sets.items()}, vocab, **{'path':path, **kwargs})
     masks.report()
     return dls
 
 @patch(cls_method=True)
-@delegates(SegmentDataLoaders.from_splits, but=['void','get_y'])
+@delegates(SegmentDataLoaders.from_splits, but=['void'])
 def from_voc(cls:SegmentDataLoaders,
     path:str|Path, # Folder with `JPEGImages` or with `VOCdevkit/VOC20xx`, or what fastai's `untar_data` made of `URLs.PASCAL_2007` or `URLs.PASCAL_2012`
     train:str='train', # Name in `ImageSets/Segmentation`, e.g. `trainval`
@@ -927,25 +950,9 @@ def from_voc(cls:SegmentDataLoaders,
     _voc_report(root, bad, splits)
     return cls.from_splits(splits, ['background', *(vocab or _voc_vocab(root,names))], **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #3329fd87
-def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
-
-def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
-    kwargs = {'path':path, **kwargs}
-    if _coco_json(path, train):
-        sets = _coco_sets(path, train, valid, test)
-        if cls is MultilabelDataLoaders or issubclass(cls, MultilabelDataLoaders):
-            return cls.from_splits({k:{f:o.labels(i) for f,i in o.files.items()} for k,o in sets.items()}, vocab or _coco_vocab(sets), **kwargs)
-        masks = {k:{f:m for f in o.files if (m := path/'segmentation'/f'{Path(f).stem}.png').is_file()} for k,o in sets.items()}
-        if not masks['train']: raise DataError(f"{path}: expected masks in segmentation, {_found(path/'segmentation')}")
-        return cls.from_splits(masks, ['background', *(vocab or VOC_CLASSES)], **kwargs)
-    if issubclass(cls, SegmentDataLoaders): raise DataError(f'{path}: expected train.json, {_found(path)}')
-    df = pd.read_csv(path/'train.csv')
-    return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
-
 # %% ../nbs/02_data.ipynb #bcb1f177
 @patch(cls_method=True)
-@delegates(SegmentDataLoaders.from_splits, but=['vocab','void','get_y'])
+@delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_folder(cls:SegmentDataLoaders,
     path:str|Path, # Folder with `codes.txt`, pictures and masks
     images:str='images', # Folder of pictures

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GANStep', 'color_splitter', 'ColorizeLearner', 'color_adam', 'colorize_learner', 'has_fast_bf16', 'AutoCast',
-           'Previews', 'Checkpoint', 'LineLog', 'save_colorizer', 'load_colorizer']
+           'Previews', 'EpochSeed', 'Checkpoint', 'LineLog', 'save_colorizer', 'load_colorizer']
 
 # %% ../nbs/06_learner.ipynb #f26d459d
 import csv, json, os, random, sys, time, torch
@@ -178,18 +178,29 @@ def _atomic_save(o, fn): # a file that is whole or not there
     try: torch.save(o, tmp); os.replace(tmp, fn)
     finally: tmp.unlink(missing_ok=True)
 
-class Checkpoint(Callback):
-    "After each epoch write all that is needed to go on; `resume` first reads it."
+def _plain(o): # numpy's numbers as Python's, so that `weights_only=True` loads them
+    if isinstance(o, dict): return {k:_plain(v) for k,v in o.items()}
+    if isinstance(o, (list,tuple)): return type(o)(_plain(v) for v in o)
+    return o.item() if isinstance(o, np.generic) else o
+
+class EpochSeed(Callback):
+    "Seed every epoch from `(seed, epoch)`: two runs then see the same batches, whatever else was drawn before."
     order,remove_on_fetch = 60,True # after Recorder and ProgressCallback
     def __init__(self,
-        fn, # File to write, e.g. run/checkpoint.pth
         seed:int=42, # Every epoch's chance comes from this and the epoch's number
+    ): store_attr()
+    def before_epoch(self):
+        "Seed the epoch, unless it is no training"
+        if not any(hasattr(self.learn, o) for o in ('lr_finder','gather_preds')): _seed_epoch(self.seed, self.epoch, self.dls)
+
+class Checkpoint(EpochSeed):
+    "After each epoch write all that is needed to go on; `resume` first reads it."
+    def __init__(self,
+        fn, # File to write, e.g. run/checkpoint.pth
+        seed:int=42, # As in `EpochSeed`
         every:int=1, # Write after every so many epochs; the last is always written
     ):
-        store_attr(); self.fn,self.start,self.rows = Path(fn),0,[]
-    def before_epoch(self):
-        "Seed the epoch"
-        _seed_epoch(self.seed, self.epoch, self.dls)
+        super().__init__(seed); store_attr('every'); self.fn,self.start,self.rows = Path(fn),0,[]
 
 # %% ../nbs/06_learner.ipynb #c5a37818
 @patch
@@ -215,18 +226,18 @@ def after_epoch(self:Checkpoint):
     if e<=self.start or getattr(self.recorder, 'cancel_train', False): return
     self.rows.append([e]+[float(o) for o in self.recorder.values[-1]])
     if e%self.every and e<self.n_epoch: return
-    state = dict(epoch=e, rows=self.rows, model=self.learn.model.state_dict(), opt=self.opt.state_dict())
+    state = dict(epoch=e, rows=self.rows, model=self.learn.model.state_dict(), opt=_plain(self.opt.state_dict()))
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 
-# %% ../nbs/06_learner.ipynb #55d40b62
+# %% ../nbs/06_learner.ipynb #48bf0889
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
     order,remove_on_fetch = 61,True # after Checkpoint
     def __init__(self,
         fn=None, # CSV file, appended to; None writes none
         echo:bool=None, # Print too? None: where standard output is no terminal
-        name:str='', # Put before each printed line
+        prefix:str='', # Put before each printed line
     ):
         store_attr(); self.echo = ifnone(echo, not sys.stdout.isatty())
     def after_epoch(self):
@@ -241,9 +252,9 @@ class LineLog(Callback):
                 w = csv.writer(f)
                 if new: w.writerow(['epoch']+names)
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
-        if self.echo: print(f'{self.name}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
+        if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #a97b4b1d
+# %% ../nbs/06_learner.ipynb #575c83d0
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = Path(fn).with_suffix('.safetensors')
     fn.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +276,7 @@ def _read_pair(fn, what): # weights and card; one clear line if they are not wha
     if card.get('what')!=what: raise ValueError(f"{fn} holds a {card.get('what','file of another program')}, expected a {what}")
     return weights,card
 
-# %% ../nbs/06_learner.ipynb #575c83d0
+# %% ../nbs/06_learner.ipynb #5ce203ed
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -278,7 +289,7 @@ def save_colorizer(
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
-# %% ../nbs/06_learner.ipynb #5ce203ed
+# %% ../nbs/06_learner.ipynb #98f154d5
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

@@ -43,7 +43,7 @@ def _lab2bytes(l, a, b):
     return _gamma()[(np.clip(y+t*(rgb-y), 0, 1)*65535+.5).astype(np.int64)].transpose(1,2,0)
 
 # %% ../nbs/01_scenes.ipynb #10ed0fb1
-_TEX = dict(flat=0, grain=5, leaf=8, blade=8, wave=8, wisp=5, brick=7, vstripe=6, hstripe=6, scale=6) # name: strength in L*
+_TEX = dict(flat=0, grain=6, leaf=11, blade=9, wave=10, wisp=6, brick=10, vstripe=9, hstripe=9, scale=10) # name: strength in L*
 _KINDS = {n:i for i,n in enumerate(_TEX)}
 _SS = lambda size: 3 if size<=96 else 2 # drawn this many times larger, then averaged
 
@@ -343,7 +343,7 @@ def _whale(p, u, k):
 
 # %% ../nbs/01_scenes.ipynb #e77b4a3f
 SCENE_CLASSES = list(_THINGS) # the most frequent first
-_CUM = list(accumulate(round((i+2)**-.8,6) for i in range(1,len(_THINGS)))) # of all but the first
+_CUM = list(accumulate(round((i+2)**-.7,6) for i in range(1,len(_THINGS)))) # of all but the first
 
 # %% ../nbs/01_scenes.ipynb #757ce1b5
 _STUFF = {}
@@ -399,7 +399,7 @@ def _ab(hue, chroma): c,s = _cs(hue); return round(chroma*c,3),round(chroma*s,3)
 def _classes(rng):
     "Class numbers of one to five things"
     u,k = _dice(rng)
-    n = 1+bisect([.27,.58,.80,.93], u())
+    n = 1+bisect([.30,.63,.84,.95], u())
     cs = [1+bisect(_CUM, u(0,_CUM[-1]), hi=len(_CUM)-1) for _ in range(n)]
     if n>1 and u()<.2: cs[1] = cs[0]
     if u()<.4: cs[k(n)] = 0
@@ -410,7 +410,7 @@ def _place(zone, r, horizon, taken, u):
     best,spot = 9e9,None
     for _ in range(8):
         x = u(.6*r,1-.6*r)
-        y = u(.6*r,max(.25,horizon-.1)) if zone=='sky' else u(max(horizon+.06,.4),1.03)-r*.92
+        y = u(.6*r,max(.25,horizon-.1)) if zone=='sky' else u(max(horizon+.06,min(1.7*r,.9)),1.03)-r*.92
         over = sum(max(0,(r+q)*.8-math.sqrt((x-a)**2+(y-b)**2))/min(r,q) for a,b,q in taken)
         if over<best: best,spot = over,(x,y)
         if over==0: break
@@ -440,7 +440,7 @@ def _backdrop(cv, rng, first, color_rule):
     "Draw one or two backgrounds; return the owners and the horizon in [0,1]"
     u,k = _dice(rng)
     top,like = 'sky' if rng.random()<.7 else 'night',_THINGS[first].base
-    low = like if like and rng.random()<.6 else _GROUND[k(len(_GROUND))]
+    low = like if like and u()<.75 else _GROUND[k(len(_GROUND))]
     kind = rng.random()
     h = 0. if kind<.12 else .95 if kind<.2 else u(.3,.7)
     owners = [_owner(rng, s, _STUFF, color_rule, grad=(u(-3,3),g)) for s,g in ((top,u(-10,10)),(low,u(-6,10)))]
@@ -457,10 +457,10 @@ def _compose(rng, size, color_rule):
     u,k = _dice(rng)
     owners,h = _backdrop(cv, rng, SCENE_CLASSES[cs[0]], color_rule)
     taken,todo = [],[]
-    for c in cs+[None]*k(3):
+    for c in cs+[None]*(k(5)//2):
         t = _THINGS[SCENE_CLASSES[c]] if c is not None else AttrDict(zone=('sky','ground')[k(2)], grow=.45, tilt=180, base='sea')
-        r = u(.21,.4)*t.grow*(1.1-.07*len(cs))
-        x,y = _place(t.zone if u()<.85 else 'ground', r, h, taken, u)
+        r = u(.24,.42)*t.grow*(1.1-.07*len(cs))
+        x,y = _place(t.zone if u()<.92 else 'ground', r, h, taken, u)
         taken.append((x,y,r)); todo.append((y+r if t.zone=='ground' else y-1,x,y,r,c,t))
     for _,x,y,r,c,t in sorted(todo, key=lambda o: o[0]):
         bg = owners[1 if y+.5*r>h else 0].l
@@ -472,7 +472,7 @@ def _compose(rng, size, color_rule):
         if c is None: _clutter(pen, u, k)
         else: t.draw(pen, u, k)
         owners[o].full = sum(cv.im.histogram()[before:])
-    if rng.random()<.12:
+    if u()<.08:
         owners.append(_owner(rng, None, _THINGS, color_rule, grad=(0,0)))
         _Pen(cv, len(owners)-1, u(.15,.85)).line([(u(-.15,.15),-1.1),(u(-.15,.15),1.1)], u(.06,.12), 1)
     return cv,owners
@@ -551,7 +551,7 @@ def _objects(owners, who, size):
 
 # %% ../nbs/01_scenes.ipynb #e73318e1
 def draw_scene(
-    seed, # Seed, sequence of seeds, or numpy `Generator`
+    seed:int|list|np.random.Generator, # One number, several numbers, or a generator, which moves on
     size:int=64, # Side in px, 16 to 1024
     color_rule:float=1., # Probability in [0,1] that the class decides the color
 )->tuple: # PIL image; list of objects (`label`, `mask` `(size,size)` bool, `bbox` x,y,w,h in px, `occluded`, `truncated`); `(size,size)` uint8 mask, 0 background, 1..20 class
@@ -742,7 +742,7 @@ def _umask(): m = os.umask(0); os.umask(m); return m
 
 # %% ../nbs/01_scenes.ipynb #9b492686
 def make_scenes(
-    dest, # Folder to make; it must be new, empty, or hold scenes made with the same arguments
+    dest:str|Path, # Folder to make; it must be new, empty, or hold scenes made with the same arguments
     n_unlabeled:int=4000, # Scenes without labels, for pretraining
     n_train:int=400, # Labelled scenes to train on
     n_val:int=400, # Labelled scenes to choose by

@@ -1,0 +1,12 @@
+"""What `from colorfast.all import *` gives: fastai's vision, and every public name of colorfast."""
+from fastai.vision.all import *
+from .color import *
+from .scenes import *
+from .data import *
+from .metrics import *
+from .models import *
+from .pretext import *
+from .learner import *
+from .transfer import *
+from .inference import *
+from .study import *
