@@ -6,7 +6,7 @@
 __all__ = ['VOC_CLASSES', 'DataError', 'open_photo', 'OpenPhoto', 'CenterResize', 'encodes', 'cache_dir', 'clear_cache',
            'mean_chroma', 'Bank', 'CachedDL', 'RandomFlip', 'geom_tfms', 'find_kind', 'PictureDataLoaders',
            'ColorizeDataLoaders', 'MultilabelDataLoaders', 'MaskedBCE', 'TensorClassMask', 'PILClassMask',
-           'SegmentDataLoaders']
+           'SegmentDataLoaders', 'Difficult']
 
 # %% ../nbs/02_data.ipynb #11364392
 import contextlib,hashlib,io,json,os,re,shutil,struct,sys,tempfile,warnings
@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from fastai.vision.all import *
 from PIL import UnidentifiedImageError
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 from .color import RGBToLab,rgb2lab
 
 # %% ../nbs/02_data.ipynb #9958ea29
@@ -522,18 +521,13 @@ def from_df(cls:ColorizeDataLoaders,
     return cls.from_splits(dict(train=[f for f,v in zip(fs,va) if not v], valid=[f for f,v in zip(fs,va) if v], test=None), path=path, **kwargs)
 
 # %% ../nbs/02_data.ipynb #1bb0d211
-def _read_coco(fn): # as a COCO object, without its prints; or one line on what is wrong
+def _read_coco(fn): # images, annotations and categories; or one line on what is wrong
     try: d = json.loads(Path(fn).read_text(encoding='utf-8'))
     except json.JSONDecodeError as e: raise DataError(f'{fn}: damaged or cut off at character {e.pos} of {Path(fn).stat().st_size}, get the file again') from None
     except UnicodeDecodeError: raise DataError(f'{fn}: not a text file, expected JSON') from None
     if not isinstance(d,dict) or not isinstance(d.get('images'),list):
         raise DataError(f"{fn}: not COCO, expected 'images', 'annotations' and 'categories', found {_names(list(d)) if isinstance(d,dict) else type(d).__name__}")
-    for k in ('annotations','categories'): d.setdefault(k, [])
-    for i,a in enumerate(d['annotations']): a.setdefault('id', -1-i)
-    coco = COCO()
-    coco.dataset = d
-    with contextlib.redirect_stdout(io.StringIO()): coco.createIndex()
-    return coco
+    return [[o for o in d.get(k) or [] if isinstance(o,dict)] for k in ('images','annotations','categories')]
 
 def _coco_dir(path, fn, split, names): # the folder that has most of the first pictures
     stem = re.sub(r'^(instances|pascal)_', '', fn.stem)
@@ -548,16 +542,16 @@ def _coco_dir(path, fn, split, names): # the folder that has most of the first p
 class _Coco:
     "One split: its pictures, and the annotations that point at something"
     def __init__(self, path, fn, split):
-        self.fn,coco = fn,_read_coco(fn)
-        self.imgs = {o['id']:o for o in coco.dataset['images'] if 'id' in o and 'file_name' in o}
+        self.fn,(imgs,anns,cats) = fn,_read_coco(fn)
+        self.imgs = {o['id']:o for o in imgs if 'id' in o and 'file_name' in o}
         root = _coco_dir(path, fn, split, [str(o['file_name']) for o in self.imgs.values()])
         self.files = {str(root/str(o['file_name'])):i for i,o in self.imgs.items()}
-        self.cats = {c['id']:str(c['name']) for c in sorted(coco.dataset['categories'], key=lambda c: c['id'])}
+        self.cats = {c['id']:str(c['name']) for c in sorted((c for c in cats if {'id','name'}<=set(c)), key=lambda c: c['id'])}
         self.anns,bad = {i:[] for i in self.imgs},[]
-        for a in coco.dataset['annotations']:
+        for a in anns:
             i,c = a.get('image_id'),a.get('category_id')
             if i in self.imgs and c in self.cats: self.anns[i].append(a)
-            else: bad.append(f"{a['id']} ({f'picture {i}' if i not in self.imgs else f'category {c}'})")
+            else: bad.append(f"{a.get('id','?')} ({f'picture {i}' if i not in self.imgs else f'category {c}'})")
         if bad: warnings.warn(f'{fn.name}: {len(bad)} annotations left out, they point at what is not there: {_names(bad)}', stacklevel=2)
     def labels(self, i): # classes in picture `i`; a crowd alone is no positive
         return sorted({self.cats[a['category_id']] for a in self.anns[i] if not a.get('iscrowd')})
@@ -679,6 +673,7 @@ def from_df(cls:MultilabelDataLoaders,
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
 
 mk_class('Difficult', **{o:o.lower() for o in ('Keep','Drop','Mask')}, doc="What becomes of objects that VOC calls difficult.")
+_all_ = ['Difficult']
 
 def _voc_ids(root, task, split): # names in a split file; None if there is none
     fn = root/'ImageSets'/task/f'{split}.txt'
@@ -834,19 +829,30 @@ class _MaskFiles(Transform):
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
 # %% ../nbs/02_data.ipynb #0ed0da9b
-def _rle(seg, h, w): # run lengths of a polygon or RLE; None if it outlines nothing
+def _counts(s): # run lengths in a compressed RLE; after rleFrString of pycocotools' maskApi.c (Simplified BSD License)
+    s,res,p = s.encode() if isinstance(s,str) else s,[],0
+    while p<len(s):
+        x,k,more = 0,0,True
+        while more:
+            c = s[p]-48
+            x,more,p,k = x|(c&31)<<5*k,c&32,p+1,k+1
+        if c&16: x |= -1<<5*k
+        res.append(x+res[-2] if len(res)>2 else x)
+    return res
+
+def _rle(seg, h, w): # pycocotools' form of a polygon or RLE; None if it outlines nothing
     if isinstance(seg,list):
         seg = [p for p in seg if isinstance(p,list) and len(p)>=6 and len(p)%2==0 and np.isfinite(p).all() and np.abs(p).max()<1e5]
         r = coco_mask.merge(coco_mask.frPyObjects(seg, h, w)) if seg else None
-    elif not isinstance(seg,dict) or list(seg.get('size',[]))!=[h,w]: return None
-    elif isinstance(seg['counts'],list): r = coco_mask.frPyObjects(seg, h, w) if sum(seg['counts'])==h*w and min(seg['counts'])>=0 else None
-    else: r = seg
-    return r if r and 0<coco_mask.area(r)<=h*w else None
+    else: # runs that do not fill the picture would be written beyond it
+        n = seg['counts'] if isinstance(seg['counts'],list) else _counts(seg['counts'])
+        r = coco_mask.frPyObjects(dict(counts=n, size=[h,w]), h, w) if list(seg['size'])==[h,w] and sum(n)==h*w and min(n)>=0 else None
+    return r if r and coco_mask.area(r)>0 else None
 
 def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the small on top; and how many outline nothing
     todo,bad = [],0
     for o in anns:
-        with contextlib.suppress(ValueError,TypeError,KeyError,IndexError):
+        with contextlib.suppress(ValueError,TypeError,KeyError,IndexError,AttributeError):
             if r := _rle(o.get('segmentation'), h, w):
                 todo.append((not o.get('iscrowd'), -int(coco_mask.area(r)), 255 if o.get('iscrowd') else idx[o['category_id']], coco_mask.decode(r)))
                 continue
