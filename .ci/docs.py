@@ -75,15 +75,14 @@ def source_pages(out, cfg):
     fmt = HtmlFormatter(linenos='inline', lineanchors='L', anchorlinenos=True, style='default')
     dark = HtmlFormatter(style='github-dark').get_style_defs('.highlight')
     css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} .highlight{{overflow-x:auto;font-size:.85rem}}
-{fmt.get_style_defs('.highlight')} .linenos,.linenos a{{color:#6b7280;text-decoration:none}} :target~*{{scroll-margin-top:3rem}}
+{fmt.get_style_defs('.highlight')} .highlight pre a,.highlight pre .linenos{{color:#6b7280;text-decoration:none}} :target{{background:#fde68a}}
 @media (prefers-color-scheme:dark){{body{{background:#0d1117;color:#e6edf3}} a{{color:#79b8ff}}
 {dark}}}'''
     (out/'source').mkdir(parents=True)
     for f in sorted(cfg.lib_path.glob('*.py')):
         if f.name.startswith('_'): continue
         page = out/f'{f.stem}.html'
-        nbs = [p.name for p in out.glob('*.html') if re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.name) == page.name]
-        back = f'../{nbs[0]}' if nbs else '../index.html'
+        back = f'../{page.name}' if page.exists() else '../index.html'
         (out/'source'/f'{f.stem}.html').write_text(f'''<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>{cfg.lib_name}.{f.stem}, source</title>
 <link rel="icon" href="../favicon.png"><style>{css}</style></head><body><main><h1>{cfg.lib_name}.{f.stem}</h1>
@@ -91,19 +90,32 @@ def source_pages(out, cfg):
 {highlight(f.read_text(encoding='utf-8'), PythonLexer(), fmt)}</main></body></html>
 ''', encoding='utf-8')
 
+def drop_numbers(out):
+    "Name `00_color.html` `color.html`, as nbdev's links and Quarto do."
+    new = {p.name: re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.name) for p in out.rglob('*.html')}
+    new = {k:v for k,v in new.items() if k != v}
+    if not new: return
+    pat = re.compile(r'\b(' + '|'.join(map(re.escape, new)) + r')\b')
+    for p in [*out.rglob('*.html'), *out.glob('search.json'), *out.glob('sitemap.xml')]:
+        p.write_text(pat.sub(lambda m: new[m[1]], p.read_text(encoding='utf-8')), encoding='utf-8')
+        if p.name in new: p.rename(p.with_name(new[p.name]))
+
 def local_links(out, cfg):
     "Make links to the published site and repository relative, so that the site works from any place and from disk."
     docs = cfg.doc_host.rstrip('/') + '/' + cfg.doc_baseurl.strip('/')
     docs = re.escape(docs.rstrip('/')) + '/'
     code = re.escape(cfg.git_url.rstrip('/')) + f'/blob/{cfg.branch}/{cfg.lib_path.name}/'
-    names = {re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.relative_to(out).as_posix()): p.relative_to(out).as_posix() for p in out.rglob('*.html')}
-    for p in out.rglob('*.html'):
-        if p.parent.name == 'source': continue
-        up = '../' * (len(p.relative_to(out).parts)-1)
+    pages = {p.relative_to(out).as_posix(): p for p in out.rglob('*.html')}
+    ids = {n: set(re.findall(r'\bid="([^"]+)"', p.read_text(encoding='utf-8'))) for n,p in pages.items()}
+    def symbol(m, up):
+        "A name with a place of its own leads there, any other (a private name, a dispatched one) to its page"
+        return f'href="{up}{m[1]}' + (f'#{m[2]}' if m[2] in ids.get(m[1], ()) else '') + '"'
+    for n,p in pages.items():
+        up = '../' * n.count('/')
         s = p.read_text(encoding='utf-8')
-        s = re.sub(rf'href="{docs}([^"#]*)', lambda m: f'href="{up}{names.get(m[1], m[1])}', s)
         s = re.sub(rf'href="{code}([^"#]*)\.py(?:#L(\d+))?', lambda m: f'href="{up}source/{m[1]}.html' + (f'#L-{m[2]}' if m[2] else ''), s)
-        # a link that leaves no trace elsewhere: the address of a site that is not yet published
+        s = re.sub(rf'href="{docs}([^"#]*)(?:#([^"]*))?"', lambda m: symbol(m, up), s)
+        # the address of a site that is not published is no help to anyone
         s = re.sub(r'<(?:meta|link)[^>]*(?:og:url|og:image|canonical)[^>]*>\s*', '', s) if '.example' in cfg.doc_host else s
         s = s.replace(' target="_blank"', '')
         p.write_text(s, encoding='utf-8')
@@ -127,12 +139,14 @@ def site(cfg):
     prune_sidebar(proc)
     built = build(proc)
     built.say(f'{len(built.pages)} pages')
+    drop_numbers(built.out)
     local_links(built.out, cfg)
     source_pages(built.out, cfg)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(built.out, out)
     bad = [w for w in built.warnings if 'broken link' in w]
-    for w in built.warnings: print(('ERROR: ' if w in bad else 'note: ') + w)
+    for w in built.warnings:
+        if 'output-file is not read' not in w: print(('ERROR: ' if w in bad else 'note: ') + w)
     print(f'The site is in {out.name}/index.html')
     return 1 if bad else 0
 
@@ -168,8 +182,8 @@ def readme(cfg):
                     name = f'index_{len(files)+1}.png'
                     files[name] = base64.b64decode(text(data['image/png']))
                     parts.append(f"![{opts.get('fig-alt', 'Figure')}](images/{name})")
-                elif 'text/markdown' in data: parts.append(text(data['text/markdown']))
                 elif 'text/html' in data: parts.append(re.sub(r'<style.*?</style>|<progress.*?</progress>', '', text(data['text/html']), flags=re.S).strip())
+                elif 'text/markdown' in data: parts.append(text(data['text/markdown']))
                 elif 'text/plain' in data: parts.append(fence(text(data['text/plain'])))
     md = '\n\n'.join(p for p in parts if p.strip()) + '\n'
     # a path in the notebook starts in nbs/, one in the README at the top of the checkout
