@@ -26,7 +26,7 @@ def _open(fn): # only where a desktop shows it
 
 def _scenes(a):
     from colorfast.scenes import make_scenes
-    print(make_scenes(a.dest, n_unlabeled=a.n_unlabeled, n_train=a.n_train, n_val=a.n_valid, n_test=a.n_test, size=a.size, seed=a.seed, color_rule=a.color_rule))
+    print(make_scenes(a.dest, n_unlabeled=a.n_unlabeled, n_train=a.n_train, n_val=a.n_valid, n_test=a.n_test, size=a.size, seed=a.seed, color_rule=a.color_rule, progress=not a.quiet))
 
 def _pretrain(a):
     from colorfast.study import run_pretrain
@@ -92,6 +92,7 @@ def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace who
     p.add_argument('dest', help='folder to write')
     for n,d in (('unlabeled',4000),('train',400),('valid',400),('test',1000)): p.add_argument(f'--n-{n}', type=int, default=d, help=f'default: {d}')
     p.add_argument('--size', type=int, default=64, help='px'); p.add_argument('--seed', type=int, default=42)
+    p.add_argument('--quiet', action='store_true', help='no progress bar')
     p.add_argument('--color-rule', type=float, default=1., help='1: the class decides the color; 0: color is independent of class')
     p = _verb(sub, 'pretrain', _pretrain, 'train a colorizer and save its body', 'colorfast pretrain photos --out run --epochs 20')
     p.add_argument('data', help='folder: scenes, COCO, VOC or pictures'); p.add_argument('--out', required=True); _training(p)

@@ -8,6 +8,8 @@ __all__ = ['upsample_ab', 'to_gamut', 'colorize_image', 'Colorizer', 'colorize_f
 # %% ../nbs/08_inference.ipynb #069b5aac
 import contextlib, glob, json, os, sys, warnings
 import numpy as np, torch
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from PIL import Image
 from torch import nn, Tensor
@@ -19,6 +21,7 @@ from fastprogress.fastprogress import progress_bar
 from fastai.torch_core import default_device
 from fastai.imports import IN_NOTEBOOK, is_listy, noop
 from .color import *
+from .color import _TO_RGB, _lab_finv, _linear2srgb, _mix
 from .data import DataError, _opened, _turn, _rgb, _from_array
 from .learner import load_colorizer
 
@@ -60,7 +63,8 @@ def _shrink(im, size): # shorter side `size`, aspect kept up to 1:8
     return im.resize([max(1,min(round(o*m), 8*size)) for o in (w,h)], Image.BILINEAR, reducing_gap=3.)
 
 # %% ../nbs/08_inference.ipynb #e3937783
-def _taps(n_out, n_in, lo, hi, cubic): # (hi-lo, n_in): how the outputs lo to hi of n_out mix n_in inputs; as F.interpolate
+@lru_cache(256)
+def _taps(n_out, n_in, lo, hi, cubic): # the slice of n_in inputs that the outputs lo to hi of n_out need, and how they mix it; as F.interpolate
     x = (torch.arange(lo, hi, dtype=torch.float64)+.5)*n_in/n_out-.5
     i = x.floor()
     t = (x-i)[:,None]
@@ -69,7 +73,9 @@ def _taps(n_out, n_in, lo, hi, cubic): # (hi-lo, n_in): how the outputs lo to hi
         w = torch.where(d<=1, (a+2)*d**3-(a+3)*d**2+1, a*(d**3-5*d**2+8*d-4))
         k = i[:,None]+torch.arange(-1,3)
     else: w,k = torch.cat([1-t,t], 1),i[:,None]+torch.arange(2)
-    return torch.zeros(hi-lo, n_in, dtype=torch.float64).scatter_add_(1, k.clamp(0,n_in-1).long(), w).float()
+    k = k.clamp(0, n_in-1).long()
+    k0,k1 = k.min().item(),k.max().item()+1
+    return slice(k0,k1),torch.zeros(hi-lo, k1-k0, dtype=torch.float64).scatter_add_(1, k-k0, w).float()
 
 def _slope(l, ab, eps=.03): # how ab changes with L in the 3x3 px around; (1,2,h,w)
     def box(x): return F.avg_pool2d(F.pad(x, (1,1,1,1), mode='replicate'), 3, 1)
@@ -77,9 +83,15 @@ def _slope(l, ab, eps=.03): # how ab changes with L in the 3x3 px around; (1,2,h
     return box((box(l*ab)-ml*mab)/((box(l*l)-ml*ml)+eps))
 
 def _enlarge(x, size, part, cubic): # rows and columns `part` of `x` (c,h,w) enlarged to `size`
-    (y0,y1),(x0,x1) = part
-    rows,cols = [_taps(n,k,lo,hi,cubic).to(x.device) for n,k,lo,hi in ((size[0],x.shape[1],y0,y1),(size[1],x.shape[2],x0,x1))]
-    return rows@x@cols.T
+    (ys,rows),(xs,cols) = [_taps(n,k,*p,cubic) for n,k,p in zip(size, x.shape[1:], part)]
+    return rows.to(x.device)@x[:,ys,xs]@cols.T.to(x.device)
+
+def _planes(l, ab): return torch.cat([ab, l, _slope(l,ab)], 1)[0] # (5,h,w): what is enlarged
+
+def _follow(planes, l, size, at): # ab (2,H,W) for the part `l` (1,H,W) of a picture
+    part = [(o,o+n) for o,n in zip(at, l.shape[-2:])]
+    up = _enlarge(planes[:3], size, part, cubic=True)
+    return up[:2] + _enlarge(planes[3:], size, part, cubic=False)*(l-up[2:])
 
 # %% ../nbs/08_inference.ipynb #8ed8bef9
 def upsample_ab(
@@ -91,38 +103,41 @@ def upsample_ab(
 )->Tensor: # ab `(1,2,H,W)`
     "Enlarge color to the size of `l`, and let it follow the edges of `l`."
     l_small,ab,l = [o.as_subclass(Tensor).float() for o in (l_small,ab,l)]
-    h,w = l.shape[-2:]
-    size,part = ifnone(size,(h,w)),[(at[0],at[0]+h),(at[1],at[1]+w)]
-    up = _enlarge(torch.cat([ab,l_small], 1)[0], size, part, cubic=True)
-    return (up[:2] + _enlarge(_slope(l_small,ab)[0], size, part, cubic=False)*(l[0]-up[2:]))[None]
+    return _follow(_planes(l_small,ab), l[0], ifnone(size, l.shape[-2:]), at)[None]
 
 # %% ../nbs/08_inference.ipynb #7e4856d9
-def _fits(rgb): return ((rgb>-.5/255)&(rgb<1+.5/255)).all(0) # to half a code of 255
-
 def to_gamut(
     lab:Tensor, # Lab, `(3,h,w)`: L* in [0,100]
 )->Tensor: # sRGB, `(3,h,w)` in [0,1]
     "sRGB of `lab`; what no screen can show fades toward gray at the same lightness."
-    rgb = lab2rgb(lab, clip=False)
-    out = ~_fits(rgb)
-    if out.any():
-        l,ab = lab[:1,out][:,None],lab[1:,out][:,None] # (.,1,n)
-        lo,hi = torch.zeros_like(l),torch.ones_like(l)
-        for _ in range(8): # halve the interval: 1/256 of the color
-            mid = (lo+hi)/2
-            ok = _fits(lab2rgb(torch.cat([l,ab*mid]), clip=False))
-            lo,hi = torch.where(ok,mid,lo),torch.where(ok,hi,mid)
-        rgb[:,out] = lab2rgb(torch.cat([l,ab*lo]), clip=False)[:,0]
-    return rgb.clamp(0,1)
+    l,a,b = lab.unbind(0)
+    y = (l+16)/116
+    xyz = [_lab_finv(o) for o in (y+a/500, y, y-b/200)]
+    gray = torch.stack([xyz[1]*sum(o) for o in _TO_RGB])
+    d = torch.stack(_mix(torch.stack(xyz), _TO_RGB))-gray # what color adds to gray, in linear light
+    keep = (torch.where(d>0, 1-gray, gray)/d.abs().clamp_min(1e-6)).amin(0).clamp(0,1)
+    return _linear2srgb(gray+keep*d).clamp(0,1)
 
 # %% ../nbs/08_inference.ipynb #0e106077
-def _tiles(w, h, n=2**19): # boxes of at most n pixels
-    tw = min(w, 4096)
-    th = max(1, n//tw)
+def _tiles(w, h, tw=256, th=40): # boxes; on a CPU PyTorch leaves so few pixels to one thread
     return [(x, y, min(w,x+tw), min(h,y+th)) for y in range(0,h,th) for x in range(0,w,tw)]
 
 def _tensor(im, device=None): return torch.from_numpy(np.array(im)).to(device).permute(2,0,1).float().div_(255) # (3,h,w)
 
+def _paint(im, planes, box): # the colored part `box` of `im` as an array of bytes
+    l = rgb2l(_tensor(im.crop(box), planes.device)).as_subclass(Tensor)
+    ab = _follow(planes, l, im.size[::-1], (box[1],box[0]))
+    return (to_gamut(torch.cat([(l+1)*50, ab*AB_SCALE]))*255).round_().byte().permute(1,2,0).cpu().contiguous().numpy()
+
+def _paint_all(im, planes): # the colored picture
+    res = Image.new('RGB', im.size)
+    cpu = planes.device.type=='cpu'
+    boxes = _tiles(*im.size) if cpu else _tiles(*im.size, 4096, 512)
+    with ThreadPoolExecutor(torch.get_num_threads() if cpu else 1) as ex:
+        for box,a in zip(boxes, ex.map(partial(_paint, im, planes), boxes)): res.paste(Image.fromarray(a), box[:2])
+    return res
+
+# %% ../nbs/08_inference.ipynb #ab7192c1
 @torch.no_grad()
 def colorize_image(
     predict:callable, # L `(1,1,h,w)` in [-1,1] to ab `(1,2,h,w)`
@@ -134,17 +149,12 @@ def colorize_image(
     l_small = rgb2l(_tensor(_shrink(seen,size))[None])
     ab = predict(l_small).as_subclass(Tensor).float()
     if ab.shape!=(1,2,*l_small.shape[-2:]): raise ValueError(f'predict gave {tuple(ab.shape)} for L of {tuple(l_small.shape)}, expected {(1,2,*l_small.shape[-2:])}')
-    l_small,res = l_small.as_subclass(Tensor).to(ab.device),Image.new('RGB', rgb.size)
-    for box in _tiles(*rgb.size):
-        l = rgb2l(_tensor(rgb.crop(box), ab.device)[None]).as_subclass(Tensor)
-        big = upsample_ab(l_small, ab, l, rgb.size[::-1], (box[1],box[0]))
-        out = to_gamut(torch.cat([(l[0]+1)*50, big[0]*AB_SCALE]))
-        res.paste(Image.fromarray((out*255).round_().byte().permute(1,2,0).cpu().contiguous().numpy()), box[:2])
+    res = _paint_all(rgb, _planes(l_small.as_subclass(Tensor).to(ab.device), ab))
     if alpha is not None: res.putalpha(alpha)
     res.info.update(info)
     return res
 
-# %% ../nbs/08_inference.ipynb #4407b255
+# %% ../nbs/08_inference.ipynb #1017d5b8
 def _predictor(net, decodes=noop): # L to ab by a network at rest, which is left in the mode it was in
     def predict(l):
         was,dev = net.training,next((p.device for p in net.parameters()), 'cpu')
@@ -175,7 +185,7 @@ def colorize(self:Learner,
     "Color `x` at its full resolution with this learner's generator."
     return colorize_image(_predictor(*_generator(self)), x, _size(self,size))
 
-# %% ../nbs/08_inference.ipynb #d3a1023c
+# %% ../nbs/08_inference.ipynb #e8cbadad
 class Colorizer:
     "Something that colors pictures: a function from L to ab, and the size it works at."
     def __init__(self,
@@ -200,7 +210,7 @@ class Colorizer:
         if card['n_out']!=2: raise ValueError(f"{fn}: the generator has {card['n_out']} channels, expected 2 (ab): color with the learner it came from")
         return cls(_predictor(net), card['size'])
 
-# %% ../nbs/08_inference.ipynb #eafdb937
+# %% ../nbs/08_inference.ipynb #bf4473ed
 def _inputs(items): # [(file, its place below `out`)], each file once
     res = {}
     for o in ([items] if isinstance(items,(str,Path)) else items):
@@ -227,7 +237,7 @@ def _save(im, fn): # beside, then in its place
     try: im.save(tmp, **kw); os.replace(tmp, fn)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/08_inference.ipynb #bf4473ed
+# %% ../nbs/08_inference.ipynb #8e701556
 def _try_color(model, f, size): # the picture, or why not
     try: return model.colorize(f) if size is None else model.colorize(f, size=size)
     except DataError as e: return str(e).removeprefix(f'{f.name}: ')
@@ -255,7 +265,7 @@ def colorize_files(
     print(f'{len(done)} of {len(files)} pictures colored' + (f', {len(failed)} left out: {bad}' if failed else ''))
     return dict(done=done, failed=failed)
 
-# %% ../nbs/08_inference.ipynb #d71c2b11
+# %% ../nbs/08_inference.ipynb #f7340ab0
 class _AB(nn.Module): # L to ab, decoding included
     def __init__(self, net, decodes):
         super().__init__()
@@ -282,7 +292,7 @@ def _write_script(net, fn, size, k, device): # trace, save, load, compare: large
     try: return max((net(x)-back(x)).abs().max().item() for x in xs)
     except RuntimeError: return None
 
-# %% ../nbs/08_inference.ipynb #f7340ab0
+# %% ../nbs/08_inference.ipynb #d151d189
 @torch.no_grad()
 def export_script(
     learn:Learner, # Made by `colorize_learner`

@@ -42,7 +42,16 @@ def color_splitter(
 
 class ColorizeLearner(GANLearner):
     "A `GANLearner` whose nets train together; build it with `colorize_learner`."
-    def __init__(self, dls, generator, pretext, cbs=None, metrics=None, splitter=color_splitter, moms=(.5,.5,.5), **kwargs):
+    def __init__(self,
+        dls, # Batches of `TensorL` `(bs,1,h,w)` and `TensorAB` `(bs,2,h,w)`
+        generator:nn.Module, # L `(bs,1,h,w)` to `(bs,pretext.n_out,h,w)`
+        pretext:Pretext, # Task; also makes the critic, if it has one
+        cbs=None, # More callbacks
+        metrics=None, # Metrics; the pretext's losses are added by name
+        splitter=color_splitter, # Parameter groups
+        moms:tuple=(.5,.5,.5), # Momentum over one cycle; 0.5 throughout, as in the paper
+        **kwargs
+    ):
         gan,loss = GANModule(generator, pretext.critic(), gen_mode=True),ColorLoss(pretext)
         Learner.__init__(self, dls, gan, loss_func=loss, cbs=L(cbs)+L(GANStep()), metrics=L(metrics)+L(LossMetrics(pretext.names)),
                          splitter=splitter, moms=moms, **kwargs)
@@ -121,7 +130,7 @@ class AutoCast(Callback):
         if getattr(self, 'ctx', None): self.ctx.__exit__(None, None, None); self.ctx = None
     after_cancel_batch = after_loss
 
-# %% ../nbs/06_learner.ipynb #977db2a7
+# %% ../nbs/06_learner.ipynb #63e4255d
 class Previews(Callback):
     "Keep the colors of a few fixed validation images after chosen epochs."
     order,remove_on_fetch = ProgressCallback.order+1,True
@@ -140,7 +149,7 @@ class Previews(Callback):
         e = self.epoch+1
         if self.epochs is None or e in self.epochs: self.frames[e] = self.learn.predict_ab(self.l)
 
-# %% ../nbs/06_learner.ipynb #e97c6e81
+# %% ../nbs/06_learner.ipynb #6a1895d2
 @patch
 def predict_ab(self:ColorizeLearner,
     l:Tensor, # Lightness `(bs,1,h,w)` in [-1,1]; any device
@@ -157,7 +166,7 @@ def predict_ab(self:ColorizeLearner,
 @patch
 def plot(self:Previews,
     figsize=None, # Inches; None: 1.5 an image
-):
+)->plt.Figure: # One column an image
     "Draw the input, each kept epoch and the original, a row each."
     rows = [('input',self.l)] + [(f'epoch {e}',l_ab2rgb(self.l,ab)) for e,ab in self.frames.items()] + [('original',l_ab2rgb(self.l,self.ab))]
     n = len(self.l)
@@ -167,7 +176,7 @@ def plot(self:Previews,
         r[0].set_axis_on(); r[0].set(xticks=[], yticks=[]); r[0].set_ylabel(name); r[0].set_frame_on(False)
     return fig
 
-# %% ../nbs/06_learner.ipynb #910ec99f
+# %% ../nbs/06_learner.ipynb #328d0544
 def _seed_epoch(seed, epoch, dls): # every source of chance, from two numbers
     s = random.Random(f'{seed} {epoch}').randrange(2**31)
     set_seed(s)
@@ -202,7 +211,7 @@ class Checkpoint(EpochSeed):
     ):
         super().__init__(seed); store_attr('every'); self.fn,self.start,self.rows = Path(fn),0,[]
 
-# %% ../nbs/06_learner.ipynb #c5a37818
+# %% ../nbs/06_learner.ipynb #31fd8140
 @patch
 def resume(self:Checkpoint,
     learn, # The same learner as that of the interrupted run
@@ -230,7 +239,7 @@ def after_epoch(self:Checkpoint):
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 
-# %% ../nbs/06_learner.ipynb #48bf0889
+# %% ../nbs/06_learner.ipynb #a97b4b1d
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
     order,remove_on_fetch = 61,True # after Checkpoint
@@ -254,7 +263,7 @@ class LineLog(Callback):
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #575c83d0
+# %% ../nbs/06_learner.ipynb #98f154d5
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = Path(fn).with_suffix('.safetensors')
     fn.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +285,7 @@ def _read_pair(fn, what): # weights and card; one clear line if they are not wha
     if card.get('what')!=what: raise ValueError(f"{fn} holds a {card.get('what','file of another program')}, expected a {what}")
     return weights,card
 
-# %% ../nbs/06_learner.ipynb #5ce203ed
+# %% ../nbs/06_learner.ipynb #f8147717
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -289,7 +298,7 @@ def save_colorizer(
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
-# %% ../nbs/06_learner.ipynb #98f154d5
+# %% ../nbs/06_learner.ipynb #3e7331b1
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

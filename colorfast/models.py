@@ -17,10 +17,10 @@ from fastai.torch_core import *
 from fastcore.basics import *
 from .color import *
 
-# %% ../nbs/04_models.ipynb #c10521a7
+# %% ../nbs/04_models.ipynb #0e2bcf1f
 def get_arch(
     name, # `'resnet18'`, `'xresnet18'`, `'timm/resnet10t'`, or a function, which comes back as it is
-): # What builds the model: a function, or for timm a string without the prefix
+)->object: # What builds the model: a function, or for timm a string without the prefix
     "The architecture called `name`."
     if not isinstance(name, str): return name
     if name.startswith('timm/'): return name[5:]
@@ -35,7 +35,7 @@ def _timm_names():
     except ImportError: return []
     return timm.list_models()
 
-# %% ../nbs/04_models.ipynb #0e2bcf1f
+# %% ../nbs/04_models.ipynb #4477c610
 def arch_name(
     arch, # Function or timm string
 )->str: # `get_arch(arch_name(arch))` is `arch` again
@@ -48,7 +48,7 @@ def arch_name(
                          'so that saved weights can be loaded again')
     return name
 
-# %% ../nbs/04_models.ipynb #872d85c6
+# %% ../nbs/04_models.ipynb #c5b6f938
 def _timm_children(name, n_in):
     import timm
     m = timm.create_model(name, pretrained=False, in_chans=n_in, num_classes=0, global_pool='')
@@ -73,7 +73,7 @@ def gray_body(
     nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu') # `create_body` leaves torch's default here
     return body
 
-# %% ../nbs/04_models.ipynb #b2c1b277
+# %% ../nbs/04_models.ipynb #92740162
 class SlimUpBlock(Module):
     "Double the size, add the skip connection, mix with one 3x3 convolution."
     def __init__(self,
@@ -89,7 +89,7 @@ class SlimUpBlock(Module):
         x = nn.functional.interpolate(self.below(x), s.shape[-2:], mode='bilinear', align_corners=False)
         return self.mix(self.act(self.bn(x + self.skip(s))))
 
-# %% ../nbs/04_models.ipynb #92740162
+# %% ../nbs/04_models.ipynb #5f414c42
 def _skips(sizes): # indices of the last layer before each change of size, deepest first; as fastai's DynamicUnet
     return [i for i in reversed(range(len(sizes)-1)) if sizes[i][-1]!=sizes[i+1][-1]]
 
@@ -113,7 +113,7 @@ class SlimUnet(nn.Sequential):
         super().__init__(body, nn.ModuleList(ups), nn.Sequential(*last, noop if y_range is None else SigmoidRange(*y_range)))
         nn.init.zeros_(last[1].bias)
 
-# %% ../nbs/04_models.ipynb #6b5e1266
+# %% ../nbs/04_models.ipynb #58f5837c
 @patch
 def forward(self:SlimUnet,
     x:Tensor, # `(bs,n_in,h,w)`
@@ -127,7 +127,7 @@ def forward(self:SlimUnet,
     x = nn.functional.interpolate(x, inp.shape[-2:], mode='bilinear', align_corners=False)
     return self[2](torch.cat([x, inp.to(x.dtype)], 1))
 
-# %% ../nbs/04_models.ipynb #2543ad01
+# %% ../nbs/04_models.ipynb #c6b8b1b6
 def color_generator(
     arch=torchvision.models.resnet18, # Function, timm string or name for `get_arch`
     n_out:int=2, # Output channels; 2 for ab
@@ -140,7 +140,7 @@ def color_generator(
     "Generator over the body of `arch`; `kwargs` go to `unet`."
     return unet(gray_body(arch, cut=cut), n_out, img_size=(size,size), y_range=y_range, **kwargs)
 
-# %% ../nbs/04_models.ipynb #d4e8bb61
+# %% ../nbs/04_models.ipynb #13af68cd
 def _init_pix2pix(m): # Isola et al. 2017, section 6.2
     if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, 0, .02)
     if isinstance(m, nn.BatchNorm2d): nn.init.normal_(m.weight, 1, .02)

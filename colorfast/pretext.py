@@ -14,7 +14,7 @@ from fastcore.basics import *
 from .color import *
 from .models import *
 
-# %% ../nbs/05_pretext.ipynb #22c6bde7
+# %% ../nbs/05_pretext.ipynb #87468547
 class Pretext:
     "A task whose answers are in the picture; subclass it and give `terms` and, unless the answer is ab, `decodes`."
     n_out,y_range,names = 2,(-1,1),()  # Channels of the generator; range of its output, None for no limit; loss terms
@@ -38,7 +38,7 @@ class Pretext:
 
 def _per_image(loss, reduction): return loss.flatten(1).mean(1) if reduction=='none' else loss.mean()
 
-# %% ../nbs/05_pretext.ipynb #889bbc0f
+# %% ../nbs/05_pretext.ipynb #937ddcec
 class Regression(Pretext):
     "Predict ab directly; the least wrong color, often a dull one."
     names = ('l1',)
@@ -49,7 +49,7 @@ class Regression(Pretext):
         "The elementwise loss between `pred` and `ab`, under the name l1"
         return {'l1': _per_image(self.loss(pred.float(), ab, reduction='none'), reduction)}
 
-# %% ../nbs/05_pretext.ipynb #4df12180
+# %% ../nbs/05_pretext.ipynb #0cc1cdf1
 class AdvLoss(Enum):
     "How the critic's scores become losses: `bce`, `lsgan` or `hinge`."
     bce,lsgan,hinge = 'bce','lsgan','hinge'
@@ -73,7 +73,7 @@ class AdvLoss(Enum):
         "What the generator wants of its own pictures"
         return -score.mean() if self is AdvLoss.hinge else self._to(score, 1.)
 
-# %% ../nbs/05_pretext.ipynb #04a634b0
+# %% ../nbs/05_pretext.ipynb #7afe109a
 class CGAN(Regression):
     "Conditional GAN: be close to the truth, and be believed by a critic that sees L and ab together."
     names = ('l1','adv','critic_real','critic_fake')
@@ -96,7 +96,7 @@ class CGAN(Regression):
         "The weight of L1"
         return {'l1':self.lambda_l1}
 
-# %% ../nbs/05_pretext.ipynb #c83b7bdf
+# %% ../nbs/05_pretext.ipynb #a6d3c827
 @contextmanager
 def _no_weight_grad(m): # gradients pass through `m` to its input, not into its weights
     flags = [(p,p.requires_grad) for p in m.parameters()]
@@ -116,7 +116,7 @@ class ColorLoss:
         "Color of `pred`"
         return self.pretext.decodes(pred)
 
-# %% ../nbs/05_pretext.ipynb #a6d3c827
+# %% ../nbs/05_pretext.ipynb #3de07992
 @patch
 def gen_terms(self:ColorLoss,
     pred:Tensor, # `(bs,n_out,h,w)`

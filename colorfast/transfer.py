@@ -18,7 +18,7 @@ from .models import *
 from .learner import *
 from .learner import _read_pair, _write_pair
 
-# %% ../nbs/07_transfer.ipynb #2bc9a96d
+# %% ../nbs/07_transfer.ipynb #8c9c9a3e
 class RGBToL(nn.Module):
     "First layer of a transferred body: RGB `(bs,3,h,w)` in [0,1] to the lightness `(bs,1,h,w)` of pretraining."
     def __init__(self):
@@ -30,7 +30,7 @@ class RGBToL(nn.Module):
         if x.shape[1]!=3: raise ValueError(f'a body takes RGB in [0,1], (bs,3,h,w); found {tuple(x.shape)}')
         return rgb2l(x).as_subclass(Tensor)
 
-# %% ../nbs/07_transfer.ipynb #fbf5ae5a
+# %% ../nbs/07_transfer.ipynb #57860563
 def _split(n): # body cut in two after `n` layers, and the head: where fastai's own splitter for that family cuts
     def _f(m): return L(m[0][:n], m[0][n:], m[1:]).map(params)
     return _f
@@ -62,7 +62,7 @@ def scratch_body(
     "The same network as a loaded body, without weights."
     return Body(arch_name(get_arch(arch)))
 
-# %% ../nbs/07_transfer.ipynb #78a740f3
+# %% ../nbs/07_transfer.ipynb #396ccf27
 def _sha(fn): return hashlib.sha256(Path(fn).read_bytes()).hexdigest()
 
 def save_body(
@@ -80,7 +80,7 @@ def save_body(
     fn = _write_pair(weights, card, fn)
     return _write_pair(weights, card|{'sha256':_sha(fn)}, fn)
 
-# %% ../nbs/07_transfer.ipynb #396ccf27
+# %% ../nbs/07_transfer.ipynb #6ce6bb37
 def load_body(
     fn, # What `save_body` wrote: the file, or the folder with body.safetensors
 )->Body: # An `arch`: `vision_learner(dls, load_body('body'))`
