@@ -52,7 +52,7 @@ def _demo(a):
     from colorfast.study import run_study, get_preset
     out = Path(a.out)
     cfg = get_preset('demo', arch=a.arch, size=a.size, epochs=a.epochs)
-    path = make_scenes(out/'scenes', size=cfg['size'])
+    path = make_scenes(out/'scenes', size=cfg['size'], **cfg['scenes'])
     _say(out, run_study(path, path, out, cfg, a.seeds, a.command))
     _open(out/'report.html')
 

@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from pycocotools import mask as coco_mask
 from .color import RGBToLab,rgb2lab
 
-# %% ../nbs/02_data.ipynb #9958ea29
+# %% ../nbs/02_data.ipynb #34ca4911
 class DataError(ValueError): "Data that cannot be used: what was found, what was expected, what to do."
 
 _TURN = {2:Image.FLIP_LEFT_RIGHT, 3:Image.ROTATE_180, 4:Image.FLIP_TOP_BOTTOM, 5:Image.TRANSPOSE,
@@ -39,7 +39,7 @@ def _rgb(im): # any mode to RGB; what is transparent lies on white
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im if im.mode=='RGB' else im.convert('RGB')
 
-# %% ../nbs/02_data.ipynb #34ca4911
+# %% ../nbs/02_data.ipynb #02925ea2
 def _clean(s): return str(s).encode('utf-8','replace').decode() # names need not be valid text
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def _from_array(x): # (h,w) or (h,w,c) array, (c,h,w) tensor; bytes, or floats i
     if x.ndim not in (2,3) or 0 in x.shape: raise DataError(f'picture of shape {tuple(x.shape)}, expected array (h,w) or (h,w,c) or tensor (c,h,w)')
     return Image.fromarray((x.clip(0,1)*255).round().astype(np.uint8) if x.dtype.kind=='f' else x.clip(0,255).astype(np.uint8))
 
-# %% ../nbs/02_data.ipynb #02925ea2
+# %% ../nbs/02_data.ipynb #43972acb
 def open_photo(
     fn:Path|str|bytes|np.ndarray|Tensor|Image.Image, # File, its content, or pixels: array (h,w[,c]) or tensor (c,h,w), bytes or floats in [0,1]
     least:int=None, # A JPEG may shrink while it is decoded, but no side below this many px; `None`: keep its size
@@ -80,7 +80,7 @@ def open_photo(
         im = _rgb(im._new(im.im))
         return PILImage(im if turn is None else im.transpose(turn))
 
-# %% ../nbs/02_data.ipynb #7c4ae36c
+# %% ../nbs/02_data.ipynb #4ab85a89
 class OpenPhoto(Transform):
     "`open_photo` as the first step of a pipeline."
     def __init__(self,
@@ -118,7 +118,7 @@ class CenterResize(Transform):
         m = min(w/iw, h/ih)
         return Image.fromarray(_pad(np.asarray(f((max(1,min(w,round(iw*m))), max(1,min(h,round(ih*m)))))), self.size, void))
 
-# %% ../nbs/02_data.ipynb #f50b9086
+# %% ../nbs/02_data.ipynb #7f9c4be2
 _said = set()
 def _say(msg): # one line, once a process
     if msg not in _said: print(_clean(msg))
@@ -143,7 +143,7 @@ def _stamp(fn): # path, time of change and size of a file
     except OSError: return f'{fn}|missing'
     return f'{os.path.abspath(fn)}|{s.st_mtime_ns}|{s.st_size}'
 
-# %% ../nbs/02_data.ipynb #7f9c4be2
+# %% ../nbs/02_data.ipynb #4a0d4d07
 def mean_chroma(
     pics:Tensor, # Bytes, `(bs,3,h,w)`
 )->Tensor: # `(bs,)`, CIELAB units; 0 is gray
@@ -165,7 +165,7 @@ def _decode(f, items, shape, chunk=256): # yields (array (n,*shape), {position: 
             yield (np.stack([np.zeros(shape, np.uint8) if isinstance(o,str) else o for o in res]),
                    {i+j:o for j,o in enumerate(res) if isinstance(o,str)})
 
-# %% ../nbs/02_data.ipynb #4a0d4d07
+# %% ../nbs/02_data.ipynb #827b274f
 class Bank:
     "Pictures or masks, decoded and resized once, as one memory-mapped array of bytes."
     def __init__(self,
@@ -186,7 +186,7 @@ class Bank:
     def __getstate__(self): return {**self.__dict__, 'array':None} # other processes map the file again
     def __setstate__(self, d): self.__dict__.update(d); self._load()
 
-# %% ../nbs/02_data.ipynb #827b274f
+# %% ../nbs/02_data.ipynb #8f782a41
 @patch
 def _load(self:Bank): # map what is on disk, if it is whole
     try:
@@ -209,7 +209,7 @@ def _fill(self:Bank, read, keep): # decode all; keep it if there is room
     finally:
         if f: f.close(); Path(f.name).unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #8f782a41
+# %% ../nbs/02_data.ipynb #8f9fa3e5
 def _no_cache(e): _say(f'Pictures are not cached in {cache_dir()} and will be decoded each time: {e}')
 
 @patch
@@ -241,7 +241,7 @@ def _write(self:Bank, f, data, last=False): # `f`; None if the disk is full. At 
         _no_cache(e)
         f.close(); Path(f.name).unlink(missing_ok=True); Path(f.name).with_suffix('.tmp').unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #88460b82
+# %% ../nbs/02_data.ipynb #9fbc92b3
 class CachedDL(TfmdDL):
     "A `TfmdDL` that copies whole batches out of banks."
     @delegates(TfmdDL.__init__)
@@ -267,7 +267,7 @@ class CachedDL(TfmdDL):
         else:
             for o in chunked(samps, self.bs, self.drop_last): yield self._gather(parts, torch.tensor(o))
 
-# %% ../nbs/02_data.ipynb #9fbc92b3
+# %% ../nbs/02_data.ipynb #cbbb1919
 def _what(tfms): # the item transforms in words; None if one of them may be random
     fs = [f for f in tfms.fs if f.name!='noop']
     if any(not isinstance(f,(CenterResize,ToTensor,AddMaskCodes)) for f in fs): return None
@@ -294,7 +294,7 @@ def _parts(self:CachedDL): # for each member of an item its array and rows; None
 def _gather(self:CachedDL, parts, idxs): # a batch of the types that the ordinary way gives; numpy copies rows without a pool of threads
     return self.retain(tuple(torch.from_numpy(a.numpy()[rows[idxs].numpy()]) for a,rows in parts), [self._like])
 
-# %% ../nbs/02_data.ipynb #49ffdd2e
+# %% ../nbs/02_data.ipynb #e57dd3a7
 class RandomFlip(RandTransform):
     "Mirror each picture of a training batch, and its mask, with probability `p`."
     order = 9 # on bytes, before they become floats
@@ -316,7 +316,7 @@ def geom_tfms(
     if max_zoom<1: raise ValueError(f'max_zoom is {max_zoom}, expected at least 1')
     return [RandomFlip()] + ([Zoom(max_zoom=max_zoom, p=0.75)] if max_zoom>1 else [])
 
-# %% ../nbs/02_data.ipynb #164633f5
+# %% ../nbs/02_data.ipynb #39ed2c34
 def _is_split(name, split): # does a folder or file of this name hold `split`? A year or `sample` may follow
     alias = ('val','valid','validation') if split=='val' else (split,)
     return re.fullmatch(rf"({'|'.join(map(re.escape, alias))})([_-]?(\d{{4}}|sample|mini|tiny))?", name)
@@ -341,7 +341,7 @@ def _split_dir(path, split): # the folder of a split, of the newest year
 
 def _pictures(path): return sorted(get_image_files(path)) if path else []
 
-# %% ../nbs/02_data.ipynb #39ed2c34
+# %% ../nbs/02_data.ipynb #ec2e6600
 def _coco_json(path, split): # the JSON file of a split, of the newest year; None if there is none
     for p in (path/'annotations', path):
         fs = [o for o in _ls(p) if o.suffix=='.json' and _is_split(re.sub(r'^(instances|pascal)_', '', o.stem), split)]
@@ -363,7 +363,7 @@ def find_kind(
     if next(iter(get_image_files(path)), None): return 'folder'
     raise DataError(f'{path}: expected COCO (annotations/instances_train*.json), Pascal VOC (JPEGImages) or pictures, {_found(path)}')
 
-# %% ../nbs/02_data.ipynb #8fdb7343
+# %% ../nbs/02_data.ipynb #2d56e149
 def _random_split(files, pct, seed): # whatever was drawn before
     idx = np.random.RandomState(seed).permutation(len(files))
     n = min(max(1, round(pct*len(files))), len(files)-1)
@@ -386,7 +386,7 @@ def _banks(files, size, method, cache, masks=None): # item transform, banks, wha
         out.update(_left_out(banks[1], 'masks'))
     return resize,banks,out
 
-# %% ../nbs/02_data.ipynb #2d56e149
+# %% ../nbs/02_data.ipynb #189cb848
 def _apart(splits): # a picture in two splits stays in the later one
     seen = set()
     for k in ('test','valid','train'):
@@ -406,7 +406,7 @@ def _enough(splits, path, bs, valid_pct, seed): # splits with validation, and a 
     if n<bs: _say(f'{path}: batches of {n} instead of {bs}, there are no more training pictures')
     return splits,min(n, bs)
 
-# %% ../nbs/02_data.ipynb #189cb848
+# %% ../nbs/02_data.ipynb #3526471a
 class PictureDataLoaders(DataLoaders):
     "What the three DataLoaders of this page have in common."
     left_out,gray = {},()
@@ -439,7 +439,7 @@ def _load(cls:PictureDataLoaders, y_blocks, splits, path, size, bs, method, vali
     dls.left_out,dls.gray = out,sorted(gray)
     return dls
 
-# %% ../nbs/02_data.ipynb #8b9c4ccf
+# %% ../nbs/02_data.ipynb #03d2909d
 def _no_color_tfms(tfms): # what changes colors would change the target
     bad = [o for o in L(tfms) if isinstance(o,(SpaceTfm,RandomErasing,Normalize)) or o in (RandomErasing,Normalize)]
     if bad: _say(f"Left out of colorization, they would change the target: {', '.join(getattr(o,'__name__',type(o).__name__) for o in bad)}")
@@ -468,7 +468,7 @@ class ColorizeDataLoaders(PictureDataLoaders):
         tfms = geom_tfms(max_zoom) if batch_tfms is None else _no_color_tfms(batch_tfms)
         return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, [IntToFloatTensor,RGBToLab], drop_gray=float(drop_gray), num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #03d2909d
+# %% ../nbs/02_data.ipynb #816f8634
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_splits)
 def from_files(cls:ColorizeDataLoaders,
@@ -498,7 +498,7 @@ def from_folder(cls:ColorizeDataLoaders,
     if not files: raise DataError(f'{tr or path}: expected pictures (.jpg, .png and the like), {_found(tr or path)}')
     return cls.from_splits(dict(train=files, valid=_pictures(va), test=_pictures(te) if te or tr else None), **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #1383e72f
+# %% ../nbs/02_data.ipynb #7d817830
 def _col(df, c):
     try: return df.iloc[:,c] if isinstance(c,int) else df[c]
     except (KeyError,IndexError): raise DataError(f'table without column {c!r}, found {_names(list(df.columns))}') from None
@@ -518,7 +518,7 @@ def from_df(cls:ColorizeDataLoaders,
     fs,va = [Path(path)/str(o) for o in _col(df,fn_col)],_is_valid(df, valid_col)
     return cls.from_splits(dict(train=[f for f,v in zip(fs,va) if not v], valid=[f for f,v in zip(fs,va) if v], test=None), path=path, **kwargs)
 
-# %% ../nbs/02_data.ipynb #edaf7628
+# %% ../nbs/02_data.ipynb #1bb0d211
 def _read_coco(fn): # images, annotations and categories; or one line on what is wrong
     try: d = json.loads(Path(fn).read_text(encoding='utf-8'))
     except json.JSONDecodeError as e: raise DataError(f'{fn}: damaged or cut off at character {e.pos} of {Path(fn).stat().st_size}, get the file again') from None
@@ -536,7 +536,7 @@ def _coco_dir(path, fn, split, names): # the folder that has most of the first p
     if not max(hits): raise DataError(f'{fn}: its pictures ({_names(names,2)}) are in none of {_names(ds,9)}')
     return ds[hits.index(max(hits))]
 
-# %% ../nbs/02_data.ipynb #1bb0d211
+# %% ../nbs/02_data.ipynb #d215a977
 class _Coco:
     "One split: its pictures, and the annotations that point at something"
     def __init__(self, path, fn, split):
@@ -567,7 +567,7 @@ def _coco_sets(path, train, valid, test): # what there is of train, valid and te
 
 def _coco_vocab(sets): return list(dict.fromkeys(n for o in sets.values() for n in o.cats.values()))
 
-# %% ../nbs/02_data.ipynb #d215a977
+# %% ../nbs/02_data.ipynb #0186acef
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_splits)
 def from_coco(cls:ColorizeDataLoaders,
@@ -582,7 +582,7 @@ def from_coco(cls:ColorizeDataLoaders,
         raise DataError(f"{path}: expected a folder {f'{train}*' if train else 'unlabeled* or train*'}, {_found(path)}")
     return cls.from_folder(path, train, valid, test, **kwargs)
 
-# %% ../nbs/02_data.ipynb #962928ce
+# %% ../nbs/02_data.ipynb #a501938a
 class _Labels(Transform):
     "From the path of a picture to its labels"
     def __init__(self, labels):
@@ -623,7 +623,7 @@ class MultilabelDataLoaders(PictureDataLoaders):
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
                          geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), getters=[_Labels(labels)], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #a501938a
+# %% ../nbs/02_data.ipynb #b3569c0c
 def _encode(labels, masked, vocab): return [1. if o in labels else -1. if o in masked else 0. for o in vocab]
 
 class MaskedBCE(BCEWithLogitsLossFlat):
@@ -636,7 +636,7 @@ class MaskedBCE(BCEWithLogitsLossFlat):
 
 class _MaskedCategorize(EncodedMultiCategorize): loss_func = MaskedBCE()
 
-# %% ../nbs/02_data.ipynb #b3569c0c
+# %% ../nbs/02_data.ipynb #85010cf2
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['vocab','masked'])
 def from_coco(cls:MultilabelDataLoaders,
@@ -667,7 +667,7 @@ def from_df(cls:MultilabelDataLoaders,
     splits = {k:{f:l for f,l,v in rows if v==(k=='valid')} for k in ('train','valid')}
     return cls.from_splits({**splits, 'test':None}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #3a425a01
+# %% ../nbs/02_data.ipynb #750f7777
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
 
 mk_class('Difficult', **{o:o.lower() for o in ('Keep','Drop','Mask')}, doc="What becomes of objects that VOC calls difficult.")
@@ -694,7 +694,7 @@ def _voc_objects(fn): # [(class, is it difficult)] of one XML file
     except ET.ParseError as e: raise DataError(f'{_clean(fn.name)}: damaged XML ({e})') from None
     return [(n,o.findtext('difficult','0').strip()=='1') for o in r.iter('object') if (n := o.findtext('name','').strip())]
 
-# %% ../nbs/02_data.ipynb #750f7777
+# %% ../nbs/02_data.ipynb #20289ed3
 def _voc_vocab(root, names): # classes in order
     with contextlib.suppress(OSError):
         ns = [o.split(':')[0].strip() for o in (root/'labelmap.txt').read_text(encoding='utf-8').splitlines() if o.strip() and o[0]!='#']
@@ -714,7 +714,7 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if bad: warnings.warn(f'{root.name}: {len(bad)} pictures left out, without a usable annotation: {_names(bad)}', stacklevel=2)
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
-# %% ../nbs/02_data.ipynb #20289ed3
+# %% ../nbs/02_data.ipynb #a5347651
 def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
 
 def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
@@ -730,7 +730,7 @@ def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for
     df = pd.read_csv(path/'train.csv')
     return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
 
-# %% ../nbs/02_data.ipynb #a5347651
+# %% ../nbs/02_data.ipynb #d5316393
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_voc(cls:MultilabelDataLoaders,
@@ -772,7 +772,7 @@ def from_voc(cls:ColorizeDataLoaders,
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #8088858a
+# %% ../nbs/02_data.ipynb #78176012
 def _palette(n=256): # VOC's colors, `(n,3)` bytes; source: VOClabelcolormap.m of the VOC development kit
     i = np.arange(n)
     return np.stack([sum(((i>>(3*j+c))&1)<<(7-j) for j in range(8)) for c in range(3)], 1).astype(np.uint8)
@@ -798,7 +798,7 @@ class _OpenMask(Transform): # knows the classes, and the loss that ignores void
         self.vocab,self.c,self.loss_func = L(vocab),len(vocab),CrossEntropyLossFlat(axis=1, ignore_index=255)
     def encodes(self, o:Image.Image): return _PILClassMask(o)
 
-# %% ../nbs/02_data.ipynb #78176012
+# %% ../nbs/02_data.ipynb #03ac22b3
 def _fit_mask(a, fn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     with _opened(fn) as p: size,turn = tuple(p.size),_turn(p)
@@ -831,7 +831,7 @@ class _MaskFiles(Transform):
         if bad := sorted(set(np.unique(a).tolist())-{*range(self.n),255}): raise DataError(f'{_clean(m.name)}: class numbers {_names(bad)}, expected 0 to {self.n-1} or 255')
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
-# %% ../nbs/02_data.ipynb #03ac22b3
+# %% ../nbs/02_data.ipynb #0ed0da9b
 def _counts(s): # run lengths in a compressed RLE; after rleFrString of pycocotools' maskApi.c (Simplified BSD License)
     s,res,p = s.encode() if isinstance(s,str) else s,[],0
     while p<len(s):
@@ -864,7 +864,7 @@ def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the sm
     for *_,v,m in sorted(todo, key=lambda o: o[:2]): a[m>0] = v
     return a,bad
 
-# %% ../nbs/02_data.ipynb #0ed0da9b
+# %% ../nbs/02_data.ipynb #0ba83dd5
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -886,7 +886,7 @@ class _CocoMasks(Transform):
         bad = dict(self.empty)
         if bad: warnings.warn(f'{sum(bad.values())} annotations left out, they outline nothing: in {_names([Path(o).name for o in sorted(bad)])}', stacklevel=2)
 
-# %% ../nbs/02_data.ipynb #0ba83dd5
+# %% ../nbs/02_data.ipynb #8186723d
 class SegmentDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and masks, `TensorMask` `(bs,h,w)` int64: 0 background, 255 void."
     @classmethod
@@ -919,7 +919,7 @@ class SegmentDataLoaders(PictureDataLoaders):
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
                          geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #8186723d
+# %% ../nbs/02_data.ipynb #dc2c0c84
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_coco(cls:SegmentDataLoaders,
@@ -959,7 +959,7 @@ def from_voc(cls:SegmentDataLoaders,
     _voc_report(root, bad, splits)
     return cls.from_splits(splits, ['background', *(vocab or _voc_vocab(root,names))], **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #3329fd87
+# %% ../nbs/02_data.ipynb #bcb1f177
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_folder(cls:SegmentDataLoaders,

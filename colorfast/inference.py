@@ -203,7 +203,7 @@ class Colorizer:
     def load(cls,
         fn, # From `save_colorizer` (file or folder), or from `export_script` (a .pt file)
         device=None, # `None`: fastai's default device
-    )->'Colorizer':
+    )->'Colorizer': # With `colorize`, as trained
         "The colorizer in a file."
         if Path(fn).suffix=='.pt': return load_script(fn, device)
         net,card = load_colorizer(fn, device)

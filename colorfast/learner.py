@@ -86,7 +86,7 @@ def colorize_learner(
     arch=resnet18, # Body; its weights are what transfers. A function, or a name for `get_arch`
     pretext:Pretext=None, # Task; None for `CGAN` with a critic of 32 channels
     unet=SlimUnet, # Decoder: `SlimUnet`, or fastai's `DynamicUnet`
-    lr=1e-3, # Learning rate of the generator; a list of two gives the critic its own, else it gets a fifth
+    lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth
     metrics=None, # None: PSNR, SSIM and colorfulness of the validation images
     fast:bool=True, # Channels-last memory, and bfloat16 where the processor has it?
     unet_kw:dict=None, # More arguments of `unet`
@@ -209,7 +209,10 @@ class Checkpoint(EpochSeed):
         seed:int=42, # As in `EpochSeed`
         every:int=1, # Write after every so many epochs; the last is always written
     ):
-        super().__init__(seed); store_attr('every'); self.fn,self.start,self.rows = Path(fn),0,[]
+        super().__init__(seed); store_attr('every'); self.fn,self.start,self.rows,self.smooth = Path(fn),0,[],None
+    def before_fit(self):
+        "Go on smoothing the training loss where the interrupted run stood"
+        if self.smooth: self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = self.smooth
 
 # %% ../nbs/06_learner.ipynb #31fd8140
 @patch
@@ -225,7 +228,7 @@ def resume(self:Checkpoint,
         learn.model.load_state_dict(s['model'])
         learn.opt.load_state_dict(s['opt'])
     except (RuntimeError,ValueError,KeyError): raise ValueError(f'{self.fn} belongs to another network: use another folder, or the same --arch and --pretext') from None
-    self.start,self.rows = s['epoch'],s['rows']
+    self.start,self.rows,self.smooth = s['epoch'],s['rows'],s['smooth']
     return self.start
 
 @patch
@@ -235,7 +238,8 @@ def after_epoch(self:Checkpoint):
     if e<=self.start or getattr(self.recorder, 'cancel_train', False): return
     self.rows.append([e]+[float(o) for o in self.recorder.values[-1]])
     if e%self.every and e<self.n_epoch: return
-    state = dict(epoch=e, rows=self.rows, model=self.learn.model.state_dict(), opt=_plain(self.opt.state_dict()))
+    avg = self.recorder.smooth_loss
+    state = dict(epoch=e, rows=self.rows, smooth=(avg.count,torch.as_tensor(avg.val).as_subclass(Tensor).cpu()), model=self.learn.model.state_dict(), opt=_plain(self.opt.state_dict()))
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 

@@ -23,7 +23,7 @@ from fastcore.basics import store_attr, patch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from .color import *
 
-# %% ../nbs/03_metrics.ipynb #83c9dc96
+# %% ../nbs/03_metrics.ipynb #21b057ba
 def _pair(pred, targ): # two float32 batches of one shape
     pred,targ = [torch.as_tensor(o).as_subclass(Tensor).float() for o in (pred,targ)]
     if pred.shape!=targ.shape or pred.ndim!=4 or pred.shape[1]!=3:
@@ -40,7 +40,7 @@ def psnr(
     pred,targ = _pair(pred,targ)
     return peak_signal_noise_ratio(pred, targ, data_range=1., dim=(1,2,3), reduction='none').clamp_max(MAX_PSNR)
 
-# %% ../nbs/03_metrics.ipynb #6ba7beb7
+# %% ../nbs/03_metrics.ipynb #43534385
 def _gauss_blur(x): # Gaussian of sigma 1.5 on 11 px, 'valid' in both directions
     g = np.exp(-np.arange(-5,6)**2/(2*1.5**2)); g = (g/g.sum()).tolist()
     for d in (-1,-2):
@@ -67,7 +67,7 @@ def ssim(
     k = max(2**15//pred[0,0].numel(),1) if pred.device.type=='cpu' else len(pred) # as many as a CPU's cache holds
     return torch.cat([_ssim(*o) for o in zip(pred.split(k), targ.split(k))])
 
-# %% ../nbs/03_metrics.ipynb #54b3882b
+# %% ../nbs/03_metrics.ipynb #78762290
 def colorfulness(
     rgb:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
 )->Tensor: # `(bs,)`: 0 is gray, 33 moderately and 109 extremely colorful
@@ -77,7 +77,7 @@ def colorfulness(
     std = (rg.var(1,correction=0)+yb.var(1,correction=0)).sqrt()
     return std + .3*(rg.mean(1)**2+yb.mean(1)**2).sqrt()
 
-# %% ../nbs/03_metrics.ipynb #37775e07
+# %% ../nbs/03_metrics.ipynb #37a20c4b
 def _dist(x, y): # mean Euclidean distance of two Lab batches; spelled out, because norm(dim=1) is slow on a CPU
     l,a,b = (x-y).unbind(1)
     return (l*l+a*a+b*b).sqrt().mean((1,2))
@@ -90,7 +90,7 @@ def delta_e(
     pred,targ = _pair(pred,targ)
     return _dist(rgb2lab(pred), rgb2lab(targ))
 
-# %% ../nbs/03_metrics.ipynb #37a20c4b
+# %% ../nbs/03_metrics.ipynb #096d50da
 def _sat7(c): return (c**7/(c**7+25**7)).sqrt() # how saturated, 0 to 1
 
 def _hue_diff(a1, b1, c1, a2, b2, c2): # hue difference and mean hue in radians; Sharma et al. 2005, equations 7, 10 and 14
@@ -120,7 +120,7 @@ def delta_e2000(
     rot = -(60*deg*(-((h/deg-275)/25)**2).exp()).sin()*2*_sat7(c)
     return (dl**2+dc**2+dh**2+rot*dc*dh).clamp_min(0).sqrt().mean((1,2))
 
-# %% ../nbs/03_metrics.ipynb #1e534450
+# %% ../nbs/03_metrics.ipynb #3e2fb78f
 class ColorScores:
     "Scores of colored pictures, collected in batches."
     def __init__(self): self.vals = {}
@@ -128,7 +128,7 @@ class ColorScores:
         new = dict(psnr=psnr(pred,targ), ssim=ssim(pred,targ), delta_e=_dist(rgb2lab(pred),lab), colorfulness=colorfulness(pred), truth=truth)
         for k,v in new.items(): self.vals.setdefault(k,[]).append(v)
 
-# %% ../nbs/03_metrics.ipynb #3e2fb78f
+# %% ../nbs/03_metrics.ipynb #d1baf3a2
 @patch
 @torch.no_grad()
 def update(self:ColorScores,
@@ -145,7 +145,7 @@ def values(self:ColorScores)->dict: # Arrays `(n,)`: psnr, ssim, delta_e, colorf
     "Every picture's scores, in the order they came."
     return {k:torch.cat(v).cpu().numpy() for k,v in self.vals.items()}
 
-# %% ../nbs/03_metrics.ipynb #d1baf3a2
+# %% ../nbs/03_metrics.ipynb #e87977e5
 @patch
 def row(self:ColorScores)->dict: # psnr, ssim, delta_e: {avg, min, max}; colorfulness: {prediction, truth}; n pictures
     "The scores as plain numbers, as in `results.json`."
@@ -154,7 +154,7 @@ def row(self:ColorScores)->dict: # psnr, ssim, delta_e: {avg, min, max}; colorfu
     res = {k:dict(avg=float(v[k].mean()), min=float(v[k].min()), max=float(v[k].max())) for k in ('psnr','ssim','delta_e')}
     return res | dict(colorfulness=dict(prediction=float(v['colorfulness'].mean()), truth=float(v['truth'].mean())), n=len(v['psnr']))
 
-# %% ../nbs/03_metrics.ipynb #3ecec5c3
+# %% ../nbs/03_metrics.ipynb #67f039d2
 def mean_ab(
     dl, # Loader of `(L, ab)` batches, e.g. `dls.train`; a fastai loader is read in order and to its end
     n:int=None, # Stop after this many pictures; `None` for all
@@ -168,7 +168,7 @@ def mean_ab(
     if not cnt: raise ValueError('the loader gave no batch, expected (L, ab) batches: has it fewer pictures than one batch?')
     return tot/cnt
 
-# %% ../nbs/03_metrics.ipynb #2eb85c99
+# %% ../nbs/03_metrics.ipynb #5a010399
 def _anchors(mean): # the do-nothing answers as functions of L and the truth
     mean = torch.as_tensor(mean).as_subclass(Tensor).float().view(1,2,1,1)
     return dict(grey=lambda l,ab: ab*0, mean_color=lambda l,ab: mean.to(ab.device).expand_as(ab),
@@ -191,7 +191,7 @@ def color_scores(
     if not scores['grey'].vals: raise ValueError('the loader gave no batch, expected (L, ab) batches')
     return scores
 
-# %% ../nbs/03_metrics.ipynb #5a010399
+# %% ../nbs/03_metrics.ipynb #f64bb568
 def do_nothing(
     dl, # Loader of `(L, ab)` batches
     mean:Tensor, # Training pictures' mean ab, `(2,)`
@@ -208,7 +208,7 @@ def score_colorizer(
     rows = {k:v.row() for k,v in color_scores(dl, mean, predict).items()}
     return rows.pop('prediction') | rows
 
-# %% ../nbs/03_metrics.ipynb #f64bb568
+# %% ../nbs/03_metrics.ipynb #43a121a0
 _row_names = dict(prediction='prediction', mean_color="training pictures' mean color", grey='gray', image_mean='own mean color (knows the answer)', truth='truth')
 
 def scores_table(
@@ -223,7 +223,7 @@ def scores_table(
     df.loc['truth','colorfulness'] = round(next(iter(rows.values()))['colorfulness']['truth'],1)
     return df.astype(object).where(df.notna(), '')
 
-# %% ../nbs/03_metrics.ipynb #5e6bf735
+# %% ../nbs/03_metrics.ipynb #9c4ed7db
 @torch.no_grad()
 def _pictures(learn): # prediction and truth in RGB, made once a batch for all metrics
     pics = getattr(learn, '_rgb_pics', None)
@@ -252,7 +252,7 @@ class ColorMetric(Metric):
         "One number of the mean of all scores"
         return mean.item()
 
-# %% ../nbs/03_metrics.ipynb #9c4ed7db
+# %% ../nbs/03_metrics.ipynb #04a07196
 class PSNR(ColorMetric):
     "Mean `psnr`, in dB; higher is better."
     name = 'psnr'
@@ -289,7 +289,7 @@ class Colorfulness(ColorMetric):
         p,t = mean.tolist()
         return p/t if t>.1 else float('nan')
 
-# %% ../nbs/03_metrics.ipynb #1d67deb6
+# %% ../nbs/03_metrics.ipynb #7b2b16b5
 def _np(x):
     if not isinstance(x,Tensor): return np.asarray(x)
     x = x.detach().as_subclass(Tensor).cpu()
@@ -321,7 +321,7 @@ def average_precision(
     else: ap = ((t==1)*prec).sum(1)/np.maximum(pos,1)
     return np.where(pos>0, ap, np.nan)
 
-# %% ../nbs/03_metrics.ipynb #7b2b16b5
+# %% ../nbs/03_metrics.ipynb #264d502b
 def mean_ap(
     preds, # Scores, `(n,c)`
     targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
@@ -331,7 +331,7 @@ def mean_ap(
     ap = average_precision(preds, targs, voc07)
     return float(np.nanmean(ap)) if not np.isnan(ap).all() else float('nan')
 
-# %% ../nbs/03_metrics.ipynb #bd5a69eb
+# %% ../nbs/03_metrics.ipynb #ab8f9726
 def _f1(hit, targs): # F1 of each class, nan without positives
     pos,tp = (targs==1).sum(0),((targs==1)&hit).sum(0)
     return np.where(pos>0, 2*tp/np.maximum(pos+(hit&(targs>=0)).sum(0),1), np.nan)
@@ -355,12 +355,12 @@ def multilabel_scores(
     return dict(map=mean_ap(preds,targs), exact_match=float((right|(targs<0)).all(1).mean()), accuracy=float(right[targs>=0].mean()),
                 f1=float(np.nanmean(f1)) if not np.isnan(f1).all() else float('nan'))
 
-# %% ../nbs/03_metrics.ipynb #56a9b93d
+# %% ../nbs/03_metrics.ipynb #530f6435
 def best_threshold(
     preds, # Probabilities of validation pictures, `(n,c)` in [0,1]
     targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
     per_class:bool=False, # A threshold for each class?
-): # Threshold from 0.01 to 0.99: a float or, `per_class`, an array `(c,)` with 0.5 for classes without positives
+)->float|np.ndarray: # Threshold from 0.01 to 0.99: a float or, `per_class`, an array `(c,)` with 0.5 for classes without positives
     "The threshold with the best macro F1, the middle one of equals."
     preds,targs = _multi(preds,targs)
     grid = np.linspace(.01,.99,99)
@@ -370,7 +370,7 @@ def best_threshold(
     if np.isnan(f1).all(): raise ValueError('no class has a positive, expected at least one: choose the threshold on more validation pictures')
     return mid(np.nanmean(f1,1))
 
-# %% ../nbs/03_metrics.ipynb #da5cbb36
+# %% ../nbs/03_metrics.ipynb #3e9afd49
 def _exact(preds, targs, at): return float((((preds>=at)==(targs==1))|(targs<0)).all(1).float().mean())
 
 def MeanAP(
@@ -387,7 +387,7 @@ def ExactMatch(
     "fastai metric: share of pictures with every label right."
     return AccumMetric(_exact, activation=ActivationType.Sigmoid if sigmoid else ActivationType.No, flatten=False, name='exact_match', at=thresh)
 
-# %% ../nbs/03_metrics.ipynb #5e1a8607
+# %% ../nbs/03_metrics.ipynb #130b0806
 def confusion(
     preds:Tensor, # Scores `(bs,n,h,w)` or classes `(bs,h,w)`
     targs:Tensor, # Classes, `(bs,h,w)`
@@ -404,7 +404,7 @@ def confusion(
     idx = torch.where(targs==ignore, n*n+1, idx) + torch.arange(len(targs), device=idx.device)[:,None]*k
     return torch.zeros(len(targs)*k, dtype=torch.long, device=idx.device).scatter_add_(0, idx.flatten(), torch.ones_like(idx).flatten()).view(-1,k)[:,:-1]
 
-# %% ../nbs/03_metrics.ipynb #130b0806
+# %% ../nbs/03_metrics.ipynb #a76d027c
 class ConfusionMatrix:
     "Confusion matrix of a set of masks, counted in batches on the device."
     def __init__(self,
@@ -425,7 +425,7 @@ def update(self:ConfusionMatrix,
     "Count one batch."
     self._add(confusion(preds, targs, self.n, self.ignore))
 
-# %% ../nbs/03_metrics.ipynb #a76d027c
+# %% ../nbs/03_metrics.ipynb #b8ba5edf
 @patch(as_prop=True)
 def cm(self:ConfusionMatrix)->np.ndarray: # Pixels, `(n,n)` int64: a true class a row, a predicted one a column
     "The matrix of all pictures so far."
@@ -440,7 +440,7 @@ def each(self:ConfusionMatrix)->np.ndarray: # `(n_pictures,n,n)` int64
     if not self.kept: raise ValueError('no matrix was kept: use `ConfusionMatrix(n, keep=True)` and `update`')
     return torch.cat(self.kept).cpu().numpy()
 
-# %% ../nbs/03_metrics.ipynb #b8ba5edf
+# %% ../nbs/03_metrics.ipynb #53a15a68
 def class_iou(
     cm:np.ndarray, # Confusion matrix, `(n,n)`
 )->np.ndarray: # `(n,)` in [0,1], `nan` for classes neither in truth nor prediction; higher is better
@@ -456,7 +456,7 @@ def mean_iou(
     iou = class_iou(cm)
     return float(np.nanmean(iou)) if not np.isnan(iou).all() else float('nan')
 
-# %% ../nbs/03_metrics.ipynb #53a15a68
+# %% ../nbs/03_metrics.ipynb #47b357ae
 def segmentation_scores(
     cm:np.ndarray, # Confusion matrix, `(n,n)`
     vocab:list=None, # Names of the classes; `None` for numbers
@@ -468,7 +468,7 @@ def segmentation_scores(
     names = range(len(cm)) if vocab is None else vocab
     return dict(miou=mean_iou(cm), pixel_accuracy=float(np.diag(cm).sum()/n), iou={str(k):None if np.isnan(v) else float(v) for k,v in zip(names,iou)})
 
-# %% ../nbs/03_metrics.ipynb #538ff3b8
+# %% ../nbs/03_metrics.ipynb #7009d0b1
 class MeanIoU(Metric):
     "fastai metric: `mean_iou` of the whole validation set; the network's outputs are the classes."
     name = 'miou'
@@ -502,7 +502,7 @@ class PixelAccuracy(MeanIoU):
         "Share of the diagonal"
         return float(np.diag(cm).sum()/max(cm.sum(),1))
 
-# %% ../nbs/03_metrics.ipynb #99f51200
+# %% ../nbs/03_metrics.ipynb #83c23787
 def _draws(k, n, seed): # n times k pictures, with replacement
     rng = np.random.default_rng(seed)
     return (rng.integers(0,k,k) for _ in range(n))
@@ -532,7 +532,7 @@ def t_ci(
     w = stats.t.ppf(.975, len(xs)-1)*xs.std(ddof=1)/math.sqrt(len(xs))
     return dict(mean=float(xs.mean()), ci95=[float(xs.mean()-w), float(xs.mean()+w)])
 
-# %% ../nbs/03_metrics.ipynb #bd7c4fbd
+# %% ../nbs/03_metrics.ipynb #8c1aed26
 def _counts(k, n, seed): return np.stack([np.bincount(o, minlength=k) for o in _draws(k,n,seed)]).astype(np.float32) # (n,k)
 
 def _nanmean0(x): # mean over axis 0 without nan, and without a warning
@@ -553,7 +553,7 @@ def _map_draws(preds, targs, w): # mean average precision for each row of counts
         aps.append(np.where(tot>0, (wo[:,pos]*tp/np.maximum(cnt,1)).sum(1)/np.maximum(tot,1), np.nan))
     return _nanmean0(np.stack(aps))
 
-# %% ../nbs/03_metrics.ipynb #8c1aed26
+# %% ../nbs/03_metrics.ipynb #a7e9ea18
 def _seeds(x, ndim): x = _np(x); return x[None] if x.ndim==ndim else x
 
 def map_ci(

@@ -43,7 +43,7 @@ class Body:
         card:dict=None, # Where the weights come from
     ):
         store_attr(); self.__name__ = f'{arch}_body'
-        n = 7 if arch.startswith(('resnet','resnext','wide_resnet')) else 4 if arch.startswith('xresnet') else None
+        n = 6 if arch.startswith(('resnet','resnext','wide_resnet')) else 3 if arch.startswith('xresnet') else None
         model_meta[self] = {'cut':-1, 'split':_split(n) if n else default_split}
     def __call__(self,
         pretrained:bool=True, # With the weights of pretraining?
@@ -53,7 +53,7 @@ class Body:
             raise ValueError('this body has no weights: use load_body for weights, or pass pretrained=False')
         body = gray_body(self.arch)
         if pretrained: body.load_state_dict(self.weights)
-        return nn.Sequential(RGBToL(), *body.children(), nn.AdaptiveAvgPool2d(1))
+        return nn.Sequential(nn.Sequential(RGBToL(), body[0]), *body[1:], nn.AdaptiveAvgPool2d(1))
     def __repr__(self): return f"Body({self.arch}, {'from '+self.card.get('pretext','?') if self.card else 'no weights'})"
 
 def scratch_body(
