@@ -246,13 +246,21 @@ def after_epoch(self:Checkpoint):
 # %% ../nbs/06_learner.ipynb #a97b4b1d
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
-    order,remove_on_fetch = 61,True # after Checkpoint
+    order,remove_on_fetch = 59,True # after Recorder, before Checkpoint: what is checkpointed is in the log
     def __init__(self,
-        fn=None, # CSV file, appended to; None writes none
+        fn=None, # CSV file; None writes none
         echo:bool=None, # Print too? None: where standard output is no terminal
         prefix:str='', # Put before each printed line
+        start:int=0, # Epochs in the file that are done; what stands there of later ones is dropped
     ):
         store_attr(); self.echo = ifnone(echo, not sys.stdout.isatty())
+    def before_fit(self):
+        "Keep the lines of the epochs that are done"
+        if not self.fn or not Path(self.fn).exists() or hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return
+        head,*rows = Path(self.fn).read_text().splitlines(True)
+        rows = [o for o in rows if int(o.split(',')[0])<=self.start]
+        if rows: Path(self.fn).write_text(''.join([head]+rows))
+        else: Path(self.fn).unlink()
     def after_epoch(self):
         "Write what the recorder logged"
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds') or getattr(self.recorder, 'cancel_train', False): return

@@ -88,7 +88,7 @@ def _fit(learn, cfg, cbs=(), name='', start=0): # bars in a terminal; elsewhere 
     with ExitStack() as s:
         if not tty: s.enter_context(learn.no_bar()); s.enter_context(learn.no_logging())
         fit = learn.fit if cfg.get('schedule')=='flat' else learn.fit_one_cycle
-        fit(cfg['epochs'], cfg['lr'] if cfg.get('lr') is not None else None, cbs=list(cbs)+[LineLog(cfg.get('log'), prefix=name)], start_epoch=start)
+        fit(cfg['epochs'], cfg['lr'] if cfg.get('lr') is not None else None, cbs=list(cbs)+[LineLog(cfg.get('log'), prefix=name, start=start)], start_epoch=start)
 
 def _test_split(dls): return (2,'test') if len(dls.loaders)>2 else (1,'val')
 
@@ -109,7 +109,7 @@ def pretrain(
     learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=lr, path=out, cbs=prev)
     cp = Checkpoint(out/'checkpoint.pth', seed)
     start = cp.resume(learn) if resume else 0
-    if not start: (out/'log.csv').unlink(missing_ok=True); cp.fn.unlink(missing_ok=True)
+    if not start: cp.fn.unlink(missing_ok=True)
     _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
     return _finish_pretrain(learn, dls, out, cfg, seed)
 
