@@ -20,9 +20,11 @@ from fastcore.foundation import L as FL
 def _pow(x, p): return torch.exp2(torch.log2(x)*p) # for x>0; twice as fast as x**p on a CPU
 
 # Every power gets a clamped argument, so that gradients are finite for black and out of gamut too
-def _srgb2linear(x): # IEC 61966-2-1, section 5.2; float32 even under autocast
+def _srgb2linear(x): # IEC 61966-2-1, section 5.2; float32 even under autocast; bytes by table
+    if x.dtype==torch.uint8: return _BYTES.to(x.device).index_select(0, x.reshape(-1).int()).view(x.shape)
     x = x.float()
     return torch.where(x>.04045, _pow((x.clamp_min(.04045)+.055)/1.055, 2.4), x/12.92)
+_BYTES = _srgb2linear(torch.arange(256)/255)
 
 def _linear2srgb(x): return torch.where(x>.0031308, 1.055*_pow(x.clamp_min(.0031308), 1/2.4)-.055, x*12.92)
 
@@ -47,12 +49,12 @@ def _plain(x): return torch.as_tensor(x).as_subclass(Tensor)
 
 # %% ../nbs/00_color.ipynb #30c10e12
 def rgb2lab(
-    rgb:Tensor, # sRGB, `(...,3,h,w)` in [0,1]; any device
+    rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8); any device
 )->Tensor: # `(...,3,h,w)` float32: L* in [0,100], a* and b* in about [-108,98]
     "CIE 1976 Lab (D65, 2° observer; source: CIE 15, Colorimetry) of `rgb`."
     rgb = _plain(rgb)
     if rgb.ndim<3 or rgb.shape[-3]!=3: raise ValueError(f'rgb has shape {tuple(rgb.shape)}, expected (...,3,h,w)')
-    if not rgb.is_floating_point(): raise TypeError(f'rgb is {rgb.dtype}, expected float in [0,1]: divide by 255 first')
+    if not (rgb.is_floating_point() or rgb.dtype==torch.uint8): raise TypeError(f'rgb is {rgb.dtype}, expected float in [0,1] or uint8 in [0,255]')
     x,y,z = [_lab_f(o) for o in _mix(_srgb2linear(rgb), _TO_XYZ)]
     return torch.stack([116*y-16, 500*(x-y), 200*(y-z)], -3)
 
@@ -85,7 +87,7 @@ class TensorAB(TensorImageBase):
 
 # %% ../nbs/00_color.ipynb #2bc80482
 def rgb2l_ab(
-    rgb:Tensor, # sRGB, `(...,3,h,w)` in [0,1]
+    rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8)
 )->tuple: # `TensorL` `(...,1,h,w)` in [-1,1] and `TensorAB` `(...,2,h,w)` in about [-1,1]
     "What the generator sees of `rgb` and what it has to say."
     lab = rgb2lab(rgb)
@@ -100,7 +102,7 @@ def l_ab2rgb(
     return TensorImage(lab2rgb(torch.cat([(l+1)*50, ab*AB_SCALE], -3)))
 
 def rgb2l(
-    rgb:Tensor, # sRGB, `(...,3,h,w)` in [0,1]
+    rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8)
 )->TensorL: # `(...,1,h,w)` in [-1,1]
     "Only the lightness of `rgb`: the first half of `rgb2l_ab` at a third of its cost."
     r,g,b = _srgb2linear(_plain(rgb)).unbind(-3)
@@ -109,7 +111,7 @@ def rgb2l(
 
 # %% ../nbs/00_color.ipynb #e3484fbd
 class RGBToLab(ItemTransform):
-    "Batch transform: `(TensorImage,)` in [0,1] becomes `(TensorL, TensorAB)`; what is split already stays."
+    "Batch transform: `(TensorImage,)`, in [0,1] or bytes, becomes `(TensorL, TensorAB)`; what is split already stays."
     order = 110 # after augmentation and everything else fastai does on images
     def encodes(self, b):
         "Split a batch of RGB `(bs,3,h,w)` into gray and color"

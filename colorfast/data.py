@@ -149,7 +149,7 @@ def mean_chroma(
 )->Tensor: # `(bs,)`, CIELAB units; 0 is gray
     "Average distance from gray of each picture, on a grid of about 32 by 32 of its pixels."
     s = max(1, min(pics.shape[-2:])//32)
-    return rgb2lab(pics[...,s//2::s,s//2::s].float()/255)[:,1:].norm(dim=1).mean((1,2))
+    return rgb2lab(pics[...,s//2::s,s//2::s])[:,1:].norm(dim=1).mean((1,2))
 
 def _try(f, o): # the item as an array, or why not
     try: return np.asarray(f(o))
@@ -466,7 +466,8 @@ class ColorizeDataLoaders(PictureDataLoaders):
     )->DataLoaders: # `left_out` says what could not be read and why, `gray` what had no color
         "Load lists of files."
         tfms = geom_tfms(max_zoom) if batch_tfms is None else _no_color_tfms(batch_tfms)
-        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, [IntToFloatTensor,RGBToLab], drop_gray=float(drop_gray), num_workers=num_workers, **kwargs)
+        to_lab = [RGBToLab] if all(isinstance(o,RandomFlip) for o in tfms) else [IntToFloatTensor,RGBToLab] # bytes are converted faster
+        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_lab, drop_gray=float(drop_gray), num_workers=num_workers, **kwargs)
 
 # %% ../nbs/02_data.ipynb #816f8634
 @patch(cls_method=True)
@@ -869,17 +870,17 @@ class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
         super().__init__()
-        self.where,self.vocab,self.input_types = {f:(o,i) for o in sets for f,i in o.files.items()},list(vocab),(Path,str)
-        self.what,self.empty = f'outlines, {self.vocab}, {[_stamp(o.fn) for o in sets]}',[]
+        self.where,self.names,self.input_types = {f:(o,i) for o in sets for f,i in o.files.items()},list(vocab),(Path,str) # not `vocab`: fastai collects that of every transform
+        self.what,self.empty = f'outlines, {self.names}, {[_stamp(o.fn) for o in sets]}',[]
     def stamp(self, fn): return _stamp(fn)
-    def forget(self): return type(self)([], self.vocab)
+    def forget(self): return type(self)([], self.names)
     def encodes(self, fn):
         if str(fn) not in self.where: raise DataError(f'{_clean(fn)}: no outlines known for this picture')
         s,i = self.where[str(fn)]
         w,h = s.imgs[i].get('width'),s.imgs[i].get('height')
         if not w or not h:
             with _opened(fn) as im: w,h = im.size
-        a,bad = _draw(s.anns[i], {c:self.vocab.index(n) for c,n in s.cats.items()}, h, w)
+        a,bad = _draw(s.anns[i], {c:self.names.index(n) for c,n in s.cats.items()}, h, w)
         if bad: self.empty.append((str(fn),bad))
         return _fit_mask(a, fn, _clean(Path(fn).name))
     def report(self): # said after the masks were drawn

@@ -89,16 +89,17 @@ def colorize_learner(
     lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth
     metrics=None, # None: PSNR, SSIM and colorfulness of the validation images
     fast:bool=True, # Channels-last memory, and bfloat16 where the processor has it?
+    max_stride:int=None, # As in `gray_body`: without the deepest stages, faster and enough for small pictures; None keeps all
     unet_kw:dict=None, # More arguments of `unet`
     **kwargs
 )->ColorizeLearner: # The body is `learn.model.generator[0]`
     "Learner that trains a U-Net over `arch` to color gray pictures."
     pretext = ifnone(pretext, CGAN(nf=32))
-    gen = color_generator(arch, n_out=pretext.n_out, size=_size_of(dls), unet=unet, y_range=pretext.y_range, **ifnone(unet_kw, {}))
+    gen = color_generator(arch, n_out=pretext.n_out, size=_size_of(dls), unet=unet, y_range=pretext.y_range, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     learn = ColorizeLearner(dls, gen, pretext, metrics=[PSNR(),SSIM(),Colorfulness()] if metrics is None else metrics, **kwargs)
     learn.lr = list(lr) if is_listy(lr) else lr if pretext.critic() is None else [lr, lr/5]
-    learn.arch = arch
+    learn.arch,learn.max_stride = arch,max_stride
     return learn.add_cbs([ChannelsLast(), AutoCast()]) if fast else learn
 
 # %% ../nbs/06_learner.ipynb #acbdc73c
@@ -306,7 +307,7 @@ def save_colorizer(
     "Write the generator of `learn` without pickle."
     gen = getattr(learn.model, 'module', learn.model).generator
     p = learn.loss_func.pretext
-    card = dict(what='colorizer', arch=arch_name(learn.arch), unet=type(gen).__name__, size=_size_of(learn.dls), pretext=type(p).__name__,
+    card = dict(what='colorizer', arch=arch_name(learn.arch), max_stride=learn.max_stride, unet=type(gen).__name__, size=_size_of(learn.dls), pretext=type(p).__name__,
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
@@ -319,7 +320,7 @@ def load_colorizer(
     weights,card = _read_pair(fn, 'colorizer')
     kinds = {o.__name__:o for o in (SlimUnet, DynamicUnet)}
     if card['unet'] not in kinds: raise ValueError(f"{fn}: unknown decoder '{card['unet']}', expected one of {', '.join(kinds)}")
-    gen = color_generator(card['arch'], card['n_out'], card['size'], unet=kinds[card['unet']], y_range=card['y_range'] and tuple(card['y_range']))
+    gen = color_generator(card['arch'], card['n_out'], card['size'], unet=kinds[card['unet']], y_range=card['y_range'] and tuple(card['y_range']), max_stride=card.get('max_stride'))
     try: gen.load_state_dict(weights)
     except RuntimeError: raise ValueError(f"{fn}: the weights do not fit its card (arch {card['arch']}, {card['unet']})") from None
     return gen.to(ifnone(device, default_device())).eval(),card

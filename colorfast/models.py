@@ -62,10 +62,14 @@ def gray_body(
     arch=torchvision.models.resnet18, # Function, timm string, or name for `get_arch`
     n_in:int=1, # Input channels
     cut=None, # Where to cut, as in `create_body`; None asks fastai's `model_meta`
-)->nn.Sequential: # `(bs,n_in,h,w)` to `(bs,nf,h/32,w/32)`, random weights
+    max_stride:int=None, # Leave out the stages behind which a picture is more than this many times smaller; None keeps all
+)->nn.Sequential: # `(bs,n_in,h,w)` to `(bs,nf,h/32,w/32)`, or to `h/max_stride`; random weights
     "The body of `arch` with `n_in` input channels."
     arch = get_arch(arch)
-    if isinstance(arch, str): return _timm_children(arch, n_in)
+    body = _timm_children(arch, n_in) if isinstance(arch, str) else _fastai_body(arch, n_in, cut)
+    return body if max_stride is None else _until(body, max_stride)
+
+def _fastai_body(arch, n_in, cut):
     meta = model_meta.get(arch, {})
     model = arch(weights=None) if 'weights' in meta else arch(pretrained=False)
     body = create_body(model, n_in=n_in, pretrained=False, cut=ifnone(cut, meta.get('cut')))
@@ -73,7 +77,12 @@ def gray_body(
     nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu') # `create_body` leaves torch's default here
     return body
 
-# %% ../nbs/04_models.ipynb #92740162
+def _until(body, max_stride): # the first layers
+    n = sum(64/s[-1]<=max_stride for s in model_sizes(body, size=(64,64)))
+    if n<2: raise ValueError(f'max_stride is {max_stride}, expected at least 4: nothing would be left of the body')
+    return body[:n]
+
+# %% ../nbs/04_models.ipynb #58f5837c
 class SlimUpBlock(Module):
     "Double the size, add the skip connection, mix with one 3x3 convolution."
     def __init__(self,
@@ -89,7 +98,7 @@ class SlimUpBlock(Module):
         x = nn.functional.interpolate(self.below(x), s.shape[-2:], mode='bilinear', align_corners=False)
         return self.mix(self.act(self.bn(x + self.skip(s))))
 
-# %% ../nbs/04_models.ipynb #5f414c42
+# %% ../nbs/04_models.ipynb #d5987a4d
 def _skips(sizes): # indices of the last layer before each change of size, deepest first; as fastai's DynamicUnet
     return [i for i in reversed(range(len(sizes)-1)) if sizes[i][-1]!=sizes[i+1][-1]]
 
@@ -113,7 +122,7 @@ class SlimUnet(nn.Sequential):
         super().__init__(body, nn.ModuleList(ups), nn.Sequential(*last, noop if y_range is None else SigmoidRange(*y_range)))
         nn.init.zeros_(last[1].bias)
 
-# %% ../nbs/04_models.ipynb #58f5837c
+# %% ../nbs/04_models.ipynb #8f1b52e0
 @patch
 def forward(self:SlimUnet,
     x:Tensor, # `(bs,n_in,h,w)`
@@ -127,7 +136,7 @@ def forward(self:SlimUnet,
     x = nn.functional.interpolate(x, inp.shape[-2:], mode='bilinear', align_corners=False)
     return self[2](torch.cat([x, inp.to(x.dtype)], 1))
 
-# %% ../nbs/04_models.ipynb #c6b8b1b6
+# %% ../nbs/04_models.ipynb #13af68cd
 def color_generator(
     arch=torchvision.models.resnet18, # Function, timm string or name for `get_arch`
     n_out:int=2, # Output channels; 2 for ab
@@ -135,12 +144,13 @@ def color_generator(
     unet=SlimUnet, # `SlimUnet`, or fastai's `DynamicUnet`
     y_range:tuple=(-1,1), # Range of the output; None for no limit
     cut=None, # Where to cut, as in `create_body`
+    max_stride:int=None, # As in `gray_body`
     **kwargs
 )->nn.Module: # `(bs,1,h,w)` to `(bs,n_out,h,w)`; item 0 is the body
     "Generator over the body of `arch`; `kwargs` go to `unet`."
-    return unet(gray_body(arch, cut=cut), n_out, img_size=(size,size), y_range=y_range, **kwargs)
+    return unet(gray_body(arch, cut=cut, max_stride=max_stride), n_out, img_size=(size,size), y_range=y_range, **kwargs)
 
-# %% ../nbs/04_models.ipynb #13af68cd
+# %% ../nbs/04_models.ipynb #ca86275f
 def _init_pix2pix(m): # Isola et al. 2017, section 6.2
     if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, 0, .02)
     if isinstance(m, nn.BatchNorm2d): nn.init.normal_(m.weight, 1, .02)

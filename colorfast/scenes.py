@@ -43,7 +43,7 @@ def _lab2bytes(l, a, b):
     return _gamma()[(np.clip(y+t*(rgb-y), 0, 1)*65535+.5).astype(np.int64)].transpose(1,2,0)
 
 # %% ../nbs/01_scenes.ipynb #10ed0fb1
-_TEX = dict(flat=0, grain=6, leaf=11, blade=9, wave=10, wisp=6, brick=10, vstripe=9, hstripe=9, scale=10) # name: strength in L*
+_TEX = dict(flat=0, grain=3, leaf=7, blade=6, wave=6, wisp=4, brick=7, vstripe=7, hstripe=7, scale=8) # name: strength in L*
 _KINDS = {n:i for i,n in enumerate(_TEX)}
 _SS = lambda size: 3 if size<=96 else 2 # drawn this many times larger, then averaged
 
@@ -343,7 +343,7 @@ def _whale(p, u, k):
 
 # %% ../nbs/01_scenes.ipynb #e77b4a3f
 SCENE_CLASSES = list(_THINGS) # the most frequent first
-_CUM = list(accumulate(round((i+2)**-.7,6) for i in range(1,len(_THINGS)))) # of all but the first
+_CUM = list(accumulate(round((i+2)**-.5,6) for i in range(1,len(_THINGS)))) # of all but the first
 
 # %% ../nbs/01_scenes.ipynb #757ce1b5
 _STUFF = {}
@@ -399,7 +399,7 @@ def _ab(hue, chroma): c,s = _cs(hue); return round(chroma*c,3),round(chroma*s,3)
 def _classes(rng):
     "Class numbers of one to five things"
     u,k = _dice(rng)
-    n = 1+bisect([.30,.63,.84,.95], u())
+    n = 1+bisect([.40,.75,.92,.98], u())
     cs = [1+bisect(_CUM, u(0,_CUM[-1]), hi=len(_CUM)-1) for _ in range(n)]
     if n>1 and u()<.2: cs[1] = cs[0]
     if u()<.4: cs[k(n)] = 0
@@ -431,9 +431,9 @@ def _owner(rng, kin, pool, color_rule, bg=None, label=None, **kw):
     u,k = _dice(rng)
     own,other = u()<color_rule,list(pool)[k(len(pool))]
     pals = pool[kin if own and kin else other].palettes
-    v,dh,dc,l,dl = u(),u(-8,8),u(.85,1.15),u(36,80),u(16,24)
+    v,dh,dc,l,dl = u(),u(-8,8),u(.85,1.15),u(36,80),u(20,28)
     pal = pals[int(v*len(pals))]
-    if bg is not None and abs(l-bg)<16: l = bg+(dl if bg<58 else -dl)
+    if bg is not None and abs(l-bg)<20: l = bg+(dl if bg<58 else -dl)
     return AttrDict(label=label, ab=[_ab(h+dh,c*dc) for h,c in pal], l=l, off=(k(65536),k(65536)), **{'at':(.5,.5,.5), 'grad':None, **kw})
 
 def _backdrop(cv, rng, first, color_rule):
@@ -457,9 +457,9 @@ def _compose(rng, size, color_rule):
     u,k = _dice(rng)
     owners,h = _backdrop(cv, rng, SCENE_CLASSES[cs[0]], color_rule)
     taken,todo = [],[]
-    for c in cs+[None]*(k(5)//2):
+    for c in cs+[None]*(k(3)//2):
         t = _THINGS[SCENE_CLASSES[c]] if c is not None else AttrDict(zone=('sky','ground')[k(2)], grow=.45, tilt=180, base='sea')
-        r = u(.24,.42)*t.grow*(1.1-.07*len(cs))
+        r = u(.32,.48)*t.grow*(1.1-.07*len(cs))
         x,y = _place(t.zone if u()<.92 else 'ground', r, h, taken, u)
         taken.append((x,y,r)); todo.append((y+r if t.zone=='ground' else y-1,x,y,r,c,t))
     for _,x,y,r,c,t in sorted(todo, key=lambda o: o[0]):
@@ -468,7 +468,7 @@ def _compose(rng, size, color_rule):
         owners.append(_owner(rng, SCENE_CLASSES[c] if c is not None else None, _THINGS, color_rule, bg, c, at=(x,y,r), g=g))
         if t.zone=='ground' and t.base!='sea': _shadow(cv, x, y, r)
         before = len(cv.parts)
-        pen = _Pen(cv, o, x, y, r, u(-1,1)*t.tilt, 1-2*k(2), u(.78,1.18), u(.82,1.15), u(-.18,.18))
+        pen = _Pen(cv, o, x, y, r, u(-1,1)*t.tilt, 1-2*k(2), u(.85,1.15), u(.88,1.12), u(-.12,.12))
         if c is None: _clutter(pen, u, k)
         else: t.draw(pen, u, k)
         owners[o].full = sum(cv.im.histogram()[before:])
@@ -532,7 +532,7 @@ def _paint(rng, size, color_rule):
     k = np.float32(1/cv.ss**2)
     l,a,b = (_reduce(v,cv.ss)*k for v in (l,a,b))
     noise = rng.integers(0, 256, (2,size,size), dtype=np.uint8).astype(np.float32).sum(0)/255-1 # triangular, in [-1,1]
-    l += 8*rng.random()-4+(.8+2.7*rng.random())*noise
+    l += 8*rng.random()-4+(.5+1.5*rng.random())*noise
     return _lab2bytes(np.clip(l,2,98), a, b),owners,who
 
 def _objects(owners, who, size):
@@ -683,7 +683,9 @@ def _spread(jobs, n, progress):
             fs = {ex.submit(_write, *j):i for i,j in enumerate(jobs)}
             try:
                 for f in _bar(as_completed(fs), len(fs), progress): res[fs[f]] = f.result()
-            except BaseException: ex.shutdown(cancel_futures=True); raise
+            except BaseException:
+                for f in fs: f.cancel() # one by one: `shutdown(cancel_futures=True)` of Python 3.11 waits forever now and then
+                raise
     return [res[i] for i in range(len(jobs))]
 
 # %% ../nbs/01_scenes.ipynb #0adcb814
@@ -760,7 +762,7 @@ def make_scenes(
         if not isinstance(v,(int,np.integer)) or v<0: raise ValueError(f'{k} must be a whole number, 0 or more, got {v!r}')
     counts = {s:int(n) for s,n in counts.items() if n}
     if not counts: raise ValueError('all of n_unlabeled, n_train, n_val and n_test are 0; ask for at least one scene')
-    args = dict(version=1, **{f'n_{s}':counts.get(s,0) for s in _SPLITS}, size=int(size), seed=int(seed), color_rule=float(color_rule))
+    args = dict(version=2, **{f'n_{s}':counts.get(s,0) for s in _SPLITS}, size=int(size), seed=int(seed), color_rule=float(color_rule))
     path = Path(dest).expanduser(); dest = path.resolve()
     if _found(dest, args): return path
     if n_workers is None: n_workers = len(os.sched_getaffinity(0)) if hasattr(os,'sched_getaffinity') else os.cpu_count()

@@ -24,11 +24,12 @@ from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
 PRESETS = dict(
-    demo = dict(arch='resnet18', size=64, pretext='cgan', critic_nf=16, epochs=2, bs=16, lr=2e-3, schedule='one_cycle',
-                multilabel=dict(epochs=8, bs=16, lr=2e-3), segment=dict(epochs=4, bs=16, lr=2e-3, unet=dict(cut=-2, last_cross=False)), # without the deepest stage, 2 px wide here, and the full-size block
+    demo = dict(arch='resnet18', max_stride=8, size=64, pretext='cgan', critic_nf=16, epochs=4, bs=16, lr=2e-3, schedule='one_cycle',
+                multilabel=dict(epochs=20, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
+                segment=dict(epochs=8, bs=16, lr=2e-3, unet=dict(last_cross=False)), # without the block at full size, most of the work
                 scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)),
-    paper = dict(arch='resnet18', size=256, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
-                 multilabel=dict(epochs=20, bs=16, lr=1e-3), segment=dict(epochs=20, bs=8, lr=1e-3, unet={}), scenes={})) # all chosen
+    paper = dict(arch='resnet18', max_stride=None, size=256, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
+                 multilabel=dict(epochs=20, bs=16, lr=1e-3, head={}), segment=dict(epochs=20, bs=8, lr=1e-3, unet={}), scenes={})) # all chosen
 
 def get_preset(
     name:str='demo', # 'demo' or 'paper'
@@ -106,7 +107,7 @@ def pretrain(
     set_seed(seed)
     prev = Previews(epochs=sorted({1, cfg['epochs']} | {e for e in (2,5,10,15) if e<cfg['epochs']}))
     lr = cfg['lr']
-    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=lr, path=out, cbs=prev)
+    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=lr, max_stride=cfg['max_stride'], path=out, cbs=prev)
     cp = Checkpoint(out/'checkpoint.pth', seed)
     start = cp.resume(learn) if resume else 0
     if not start: cp.fn.unlink(missing_ok=True)
@@ -143,7 +144,7 @@ def transfer_run(
 )->tuple: # Learner, scores, arrays of test predictions for intervals
     "Train one task from scratch or pretrained, and score it."
     set_seed(seed)
-    if task=='multilabel': learn = vision_learner(dls, body, pretrained=pretrained, metrics=[MeanAP()])
+    if task=='multilabel': learn = vision_learner(dls, body, pretrained=pretrained, metrics=[MeanAP()], **cfg.get('head', {}))
     else: learn = unet_learner(dls, body, pretrained=pretrained, metrics=[MeanIoU()], **cfg.get('unet', {}))
     learn.unfreeze()
     learn.add_cb(ChannelsLast())
@@ -418,9 +419,9 @@ def run_transfer(
     "Train one task from scratch, and with `body` beside it; what is done is not done again."
     cfg,out = cfg or get_preset(),Path(out)
     scratch = str(body)=='scratch'
-    arch = scratch_body(cfg['arch']) if scratch else load_body(body)
+    arch = scratch_body(cfg['arch'], cfg['max_stride']) if scratch else load_body(body)
     out.mkdir(parents=True, exist_ok=True)
-    config = cfg | dict(arch=arch.arch, task=task, data=str(data), kind=kind, body=str(body), seeds=seeds)
+    config = cfg | dict(arch=arch.arch, max_stride=arch.max_stride, task=task, data=str(data), kind=kind, body=str(body), seeds=seeds)
     _same_config(out, config|dict(seeds=None))
     st = Store(out/'units')
     seconds = st.get('seconds')[0] if st.has('seconds') else {}

@@ -32,15 +32,18 @@ class RGBToL(nn.Module):
 
 # %% ../nbs/07_transfer.ipynb #57860563
 def _split(n): # body cut in two after `n` layers, and the head: where fastai's own splitter for that family cuts
-    def _f(m): return L(m[0][:n], m[0][n:], m[1:]).map(params)
+    def _f(m):
+        k = min(n, len(m[0])-1) # a body without its deepest stages: before the last one
+        return L(m[0][:k], m[0][k:], m[1:]).map(params)
     return _f
 
 class Body:
     "An `arch` for `vision_learner`, `unet_learner` and `create_body`; get one from `load_body` or `scratch_body`."
     def __init__(self,
         arch:str, # Name for `get_arch`
-        weights:dict=None, # State dict of `gray_body(arch)`; None: there are none, only `pretrained=False` works
+        weights:dict=None, # State dict of `gray_body(arch, max_stride=max_stride)`; None: there are none, only `pretrained=False` works
         card:dict=None, # Where the weights come from
+        max_stride:int=None, # As in `gray_body`
     ):
         store_attr(); self.__name__ = f'{arch}_body'
         n = 6 if arch.startswith(('resnet','resnext','wide_resnet')) else 3 if arch.startswith('xresnet') else None
@@ -51,16 +54,17 @@ class Body:
         "Build the model"
         if pretrained and self.weights is None:
             raise ValueError('this body has no weights: use load_body for weights, or pass pretrained=False')
-        body = gray_body(self.arch)
+        body = gray_body(self.arch, max_stride=self.max_stride)
         if pretrained: body.load_state_dict(self.weights)
         return nn.Sequential(nn.Sequential(RGBToL(), body[0]), *body[1:], nn.AdaptiveAvgPool2d(1))
     def __repr__(self): return f"Body({self.arch}, {'from '+self.card.get('pretext','?') if self.card else 'no weights'})"
 
 def scratch_body(
     arch='resnet18', # Function or name for `get_arch`
+    max_stride:int=None, # As in `gray_body`
 )->Body: # For `vision_learner(dls, scratch_body('resnet18'), pretrained=False)`
     "The same network as a loaded body, without weights."
-    return Body(arch_name(get_arch(arch)))
+    return Body(arch_name(get_arch(arch)), max_stride=max_stride)
 
 # %% ../nbs/07_transfer.ipynb #396ccf27
 def _sha(fn): return hashlib.sha256(Path(fn).read_bytes()).hexdigest()
@@ -74,7 +78,7 @@ def save_body(
     if not isinstance(learn, ColorizeLearner): raise TypeError(f'found a {type(learn).__name__}, expected what colorize_learner returns')
     gen = getattr(learn.model, 'module', learn.model).generator
     versions = dict(torch=torch.__version__, torchvision=torchvision.__version__, fastai=fastai.__version__)
-    card = dict(what='body', arch=arch_name(learn.arch), n_in=1, input='RGB in [0,1], (bs,3,h,w); inside L*/50-1',
+    card = dict(what='body', arch=arch_name(learn.arch), max_stride=learn.max_stride, n_in=1, input='RGB in [0,1], (bs,3,h,w); inside L*/50-1',
                 pretext=type(learn.loss_func.pretext).__name__, label_free=True, versions=versions, **info)
     weights = gen[0].state_dict()
     fn = _write_pair(weights, card, fn)
@@ -89,7 +93,7 @@ def load_body(
     f = Path(fn)/'body' if Path(fn).is_dir() else Path(fn)
     if card.get('sha256')!=_sha(f.with_suffix('.safetensors')):
         raise ValueError(f'{f}: weights and card do not belong together (checksum): copy both files again')
-    body = Body(card['arch'], weights, card)
+    body = Body(card['arch'], weights, card, card.get('max_stride'))
     try: body()
     except RuntimeError: raise ValueError(f"{f}: the weights are not those of a {card['arch']}") from None
     return body
