@@ -52,7 +52,7 @@ def rates(turns, n, repeats):
 
 def run(args, tmp):
     import torch
-    from fastai.vision.all import Image, get_image_files, IntToFloatTensor
+    from fastai.vision.all import Image, get_image_files
     from colorfast.color import RGBToLab
     from colorfast.data import Bank, CenterResize, ColorizeDataLoaders, clear_cache, open_photo
     torch.set_num_threads(args.threads)
@@ -73,11 +73,11 @@ def run(args, tmp):
         dl,n = dls.train,len(dls.train)*dls.bs
         parts,idx = dl._parts(),[torch.tensor(o[:dls.bs]) for o in (torch.randperm(len(dl.dataset)).tolist() for _ in range(20))]
         assert parts is not None
-        fl,lab,b = IntToFloatTensor(),RGBToLab(),dl._gather(parts, idx[0])
+        lab,b = RGBToLab(),dl._gather(parts, idx[0])
         usual = torch.utils.data.DataLoader(Usual([str(o) for o in dl.dataset.items], size), args.bs, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
         uncached = ColorizeDataLoaders.from_files(files, size=size, bs=args.bs, drop_gray=0, cache=False).train
         turns = {'copy batches out of the cache': lambda: [dl._gather(parts, i) for i in idx],
-                 'bytes to L and ab, by batch': lambda: [lab(fl(b)) for _ in range(20)],
+                 'bytes to L and ab, by batch': lambda: [lab(b) for _ in range(20)],
                  'whole loader': lambda: [None for _ in dl],
                  'whole loader, cache=False': lambda: [None for _ in uncached],
                  'the usual way, 2 workers': lambda: [None for _ in usual]}

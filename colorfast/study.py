@@ -24,8 +24,8 @@ from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
 PRESETS = dict(
-    demo = dict(arch='resnet18', max_stride=8, size=64, pretext='cgan', critic_nf=16, epochs=4, bs=16, lr=2e-3, schedule='one_cycle',
-                multilabel=dict(epochs=20, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
+    demo = dict(arch='resnet18', max_stride=8, size=64, pretext='cgan', critic_nf=16, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
+                multilabel=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
                 segment=dict(epochs=8, bs=16, lr=2e-3, unet=dict(last_cross=False)), # without the block at full size, most of the work
                 scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)),
     paper = dict(arch='resnet18', max_stride=None, size=256, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen

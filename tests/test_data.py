@@ -197,6 +197,38 @@ def test_crowds(tmp_path):
     m = target(dls, tmp_path/'train2017/1.jpg')
     assert (m[:5,:5]==255).all() and (m[:5,10:15]==1).all() and (m[6:]==0).all()
 
+def test_layouts_of_fastai(tmp_path):
+    "PASCAL_2007, COCO_SAMPLE: names and places as `untar_data` leaves them"
+    p = tmp_path/'pascal_2007'
+    pics(p/'train', [f'00000{i}.jpg' for i in range(6)]); pics(p/'test', ['000008.jpg','000009.jpg']); (p/'segmentation').mkdir()
+    for i in (0,1,4): Image.fromarray(np.full((30,40), i, np.uint8)).save(p/f'segmentation/00000{i}.png')
+    def rows(ids): return json.dumps(dict(images=[dict(id=i, file_name=f'00000{i}.jpg', width=40, height=30) for i in ids], type='instances',
+        annotations=[dict(id=i, image_id=i, category_id=7, iscrowd=0, ignore=0, bbox=[1,1,5,5], area=25, segmentation=box(1,1,5,5)) for i in ids], categories=[dict(id=6,name='bus'),dict(id=7,name='car')]))
+    for s,ids in (('train',range(4)),('valid',(4,5)),('test',(8,9))): (p/f'{s}.json').write_text(rows(ids))
+    (p/'train.csv').write_text('fname,labels,is_valid\n'+''.join(f"00000{i}.jpg,{'car bus' if i%2 else 'car'},{i>3}\n" for i in range(6)))
+    (p/'test.csv').write_text('fname,labels\n000008.jpg,car\n000009.jpg,bus\n')
+    assert find_kind(p)=='voc'
+    dls = MultilabelDataLoaders.from_voc(p, size=16, bs=2)
+    assert [len(o.dataset) for o in dls.loaders]==[4,2,2] and list(dls.vocab)==['bus','car']
+    assert target(dls, p/'train/000001.jpg').tolist()==[0,1]
+    dls = SegmentDataLoaders.from_voc(p, size=16, bs=2)
+    assert [len(o.dataset) for o in dls.loaders]==[2,1] and dls.c==21 and len(dls.vocab)==21
+    assert target(dls, p/'train/000001.jpg').unique().tolist()==[1]
+    assert [len(o.dataset) for o in ColorizeDataLoaders.from_voc(p, size=16, bs=2, drop_gray=0).loaders]==[5,1,2]
+    for s in ('train','valid','test'): (p/f'{s}.json').unlink() # the table alone
+    dls = MultilabelDataLoaders.from_voc(p, size=16, bs=2)
+    assert [len(o.dataset) for o in dls.loaders][:2]==[4,2] and target(dls, p/'train/000001.jpg').tolist()==[1,1]
+    q = tmp_path/'coco_sample'
+    coco(q, [ann(i,3) for i in range(4)]); (q/'train2017').rename(q/'train_sample'); (q/'annotations/instances_train2017.json').rename(q/'annotations/instances_train_sample.json')
+    assert find_kind(q)=='coco'
+    assert len(ColorizeDataLoaders.from_coco(q, size=16, bs=2, drop_gray=0).train_ds)+len(ColorizeDataLoaders.from_coco(q, size=16, bs=2, drop_gray=0).valid_ds)==5
+    assert target(MultilabelDataLoaders.from_coco(q, size=16, bs=2), q/'train_sample/1.jpg').tolist()==[1,0,0]
+
+def test_coco_masks_have_one_vocab(tmp_path):
+    coco(tmp_path, [ann(0,90),ann(1,3),ann(1,8)])
+    dls = SegmentDataLoaders.from_coco(tmp_path, size=(10,20), bs=2)
+    assert list(dls.vocab)==['background','cat','dog','tree'] and dls.c==4
+
 def test_small_objects_lie_on_large_ones(tmp_path):
     for order in (0,1):
         anns = [ann(0,3,box(0,0,20,10)), ann(0,8,box(5,2,4,4))]
