@@ -91,11 +91,14 @@ def test_killed_run_resumes_to_the_same_losses(root):
 
 def test_interrupt_says_how_to_go_on(root):
     p = subprocess.Popen([sys.executable, '-m', 'colorfast.cli', 'pretrain', str(root/'scenes'), '--out', str(root/'int'), '--epochs', '500', *SMALL],
-                         env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until = time.time()+300
-    while not (root/'int'/'checkpoint.pth').exists() and p.poll() is None and time.time()<until: time.sleep(.05)
-    p.send_signal(signal.SIGINT)
-    _,err = p.communicate(timeout=120)
+                         env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # tests in the background of a shell inherit that it is ignored
+    try:
+        until = time.time()+300
+        while not (root/'int'/'checkpoint.pth').exists() and p.poll() is None and time.time()<until: time.sleep(.05)
+        p.send_signal(signal.SIGINT)
+        _,err = p.communicate(timeout=120)
+    finally: p.kill()
     assert p.returncode==130 and '--resume' in err and 'Traceback' not in err
 
 def test_mistakes_get_one_line(root, tmp_path):
