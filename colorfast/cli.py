@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _training(p, epochs='the preset'): # options of everything that trains a colorizer
     p.add_argument('--arch', help='body: resnet18, resnet34, xresnet18, timm/NAME ...')
-    p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: 8 (demo), all (paper)')
+    p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: the preset')
     p.add_argument('--size', type=int, help='height and width of the pictures, px')
     p.add_argument('--epochs', type=int, help=f'epochs; default: {epochs}')
     p.add_argument('--bs', type=int, help='pictures a batch')

@@ -89,7 +89,7 @@ def _fit(learn, cfg, cbs=(), name='', start=0): # bars in a terminal; elsewhere 
     with ExitStack() as s:
         if not tty: s.enter_context(learn.no_bar()); s.enter_context(learn.no_logging())
         fit = learn.fit if cfg.get('schedule')=='flat' else learn.fit_one_cycle
-        fit(cfg['epochs'], cfg['lr'] if cfg.get('lr') is not None else None, cbs=list(cbs)+[LineLog(cfg.get('log'), prefix=name, start=start)], start_epoch=start)
+        fit(cfg['epochs'], cfg.get('lr'), cbs=list(cbs)+[LineLog(cfg.get('log'), prefix=name, start=start)], start_epoch=start)
 
 def _test_split(dls): return (2,'test') if len(dls.loaders)>2 else (1,'val')
 
@@ -106,8 +106,7 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
     prev = Previews(epochs=sorted({1, cfg['epochs']} | {e for e in (2,5,10,15) if e<cfg['epochs']}))
-    lr = cfg['lr']
-    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=lr, max_stride=cfg['max_stride'], path=out, cbs=prev)
+    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=prev)
     cp = Checkpoint(out/'checkpoint.pth', seed)
     start = cp.resume(learn) if resume else 0
     if not start: cp.fn.unlink(missing_ok=True)

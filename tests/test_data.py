@@ -221,7 +221,8 @@ def test_layouts_of_fastai(tmp_path):
     q = tmp_path/'coco_sample'
     coco(q, [ann(i,3) for i in range(4)]); (q/'train2017').rename(q/'train_sample'); (q/'annotations/instances_train2017.json').rename(q/'annotations/instances_train_sample.json')
     assert find_kind(q)=='coco'
-    assert len(ColorizeDataLoaders.from_coco(q, size=16, bs=2, drop_gray=0).train_ds)+len(ColorizeDataLoaders.from_coco(q, size=16, bs=2, drop_gray=0).valid_ds)==5
+    dls = ColorizeDataLoaders.from_coco(q, size=16, bs=2, drop_gray=0)
+    assert len(dls.train_ds)+len(dls.valid_ds)==5
     assert target(MultilabelDataLoaders.from_coco(q, size=16, bs=2), q/'train_sample/1.jpg').tolist()==[1,0,0]
 
 def test_coco_masks_have_one_vocab(tmp_path):
