@@ -29,7 +29,10 @@ _BYTES = _srgb2linear(torch.arange(256)/255)
 def _linear2srgb(x): return torch.where(x>.0031308, 1.055*_pow(x.clamp_min(.0031308), 1/2.4)-.055, x*12.92)
 
 # CIE 15 with the rounded constants of scikit-image (exact: (6/29)**3, (29/6)**2/3 = 7.78704, 6/29); above, a cube root
-def _lab_f(t): return torch.where(t>.008856, _pow(t.clamp_min(.008856), 1/3), 7.787*t+16/116)
+def _lab_f(t): # overwrites `t` where no gradient is asked for: that saves most of the memory traffic
+    if t.requires_grad: return torch.where(t>.008856, _pow(t.clamp_min(.008856), 1/3), 7.787*t+16/116)
+    dark,root = t<=.008856,t.clamp_min(.008856).log_().mul_(1/3).exp_()
+    return torch.where(dark, t.mul_(7.787).add_(16/116), root, out=root)
 def _lab_finv(f): return torch.where(f>.2068966, f.clamp_min(.2068966)**3, (f-16/116)/7.787)
 
 # %% ../nbs/00_color.ipynb #e5e5720d
@@ -43,7 +46,7 @@ _TO_RGB = torch.linalg.inv(_RGB2XYZ/torch.tensor(_WHITE, dtype=torch.float64)[:,
 
 def _mix(x, m): # a 3x3 matrix on dim -3; spelled out, because a convolution would fall to tf32 on a GPU
     r,g,b = x.unbind(-3)
-    return [(r*o[0]).add(g, alpha=o[1]).add(b, alpha=o[2]) for o in m]
+    return [(r*o[0]).add_(g, alpha=o[1]).add_(b, alpha=o[2]) for o in m]
 
 def _plain(x): return torch.as_tensor(x).as_subclass(Tensor)
 
@@ -56,7 +59,7 @@ def rgb2lab(
     if rgb.ndim<3 or rgb.shape[-3]!=3: raise ValueError(f'rgb has shape {tuple(rgb.shape)}, expected (...,3,h,w)')
     if not (rgb.is_floating_point() or rgb.dtype==torch.uint8): raise TypeError(f'rgb is {rgb.dtype}, expected float in [0,1] or uint8 in [0,255]')
     x,y,z = [_lab_f(o) for o in _mix(_srgb2linear(rgb), _TO_XYZ)]
-    return torch.stack([116*y-16, 500*(x-y), 200*(y-z)], -3)
+    return torch.stack([(116*y).sub_(16), (x-y).mul_(500), (y-z).mul_(200)], -3)
 
 # %% ../nbs/00_color.ipynb #420eb305
 def lab2rgb(
@@ -105,9 +108,8 @@ def rgb2l(
     rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8)
 )->TensorL: # `(...,1,h,w)` in [-1,1]
     "Only the lightness of `rgb`: the first half of `rgb2l_ab` at a third of its cost."
-    r,g,b = _srgb2linear(_plain(rgb)).unbind(-3)
-    m = _TO_XYZ[1]
-    return TensorL(((116*_lab_f(r*m[0]+g*m[1]+b*m[2])-16)/50-1).unsqueeze(-3))
+    y, = _mix(_srgb2linear(_plain(rgb)), _TO_XYZ[1:2])
+    return TensorL(((116*_lab_f(y)-16)/50-1).unsqueeze(-3))
 
 # %% ../nbs/00_color.ipynb #e3484fbd
 class RGBToLab(ItemTransform):
