@@ -30,7 +30,8 @@ def _scenes(a):
 
 def _pretrain(a):
     from colorfast.study import run_pretrain
-    _say(a.out, run_pretrain(a.data, a.out, _settings(a), a.kind, a.seed, a.resume, a.command))
+    res = run_pretrain(a.data, a.out, _settings(a), a.kind, a.seed, a.resume, a.command)
+    if res: _say(a.out, res) # of several processes the first speaks
 
 # %% ../nbs/10_cli.ipynb #06f5d93e
 def _transfer(a):

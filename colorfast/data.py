@@ -262,10 +262,18 @@ class CachedDL(TfmdDL):
 
     def create_batches(self, samps):
         "Copy batches where possible, else make them item by item"
-        parts = self._parts()
-        if parts is None: yield from super().create_batches(samps)
+        parts,self._seen = self._parts(),[]
+        if parts is None:
+            for b in super().create_batches(self._note(samps)): yield b; self._seen = []
         else:
-            for o in chunked(samps, self.bs, self.drop_last): yield self._gather(parts, torch.tensor(o))
+            for self._seen in chunked(samps, self.bs, self.drop_last): yield self._gather(parts, torch.tensor(self._seen))
+
+    def _note(self, samps):
+        for i in samps: self._seen.append(i); yield i
+
+    def latest(self)->list: # Paths; empty before the first batch, and where workers make the batches
+        "The pictures of the batch that came last."
+        return [self.dataset.items[i] for i in getattr(self, '_seen', []) if i is not None]
 
 # %% ../nbs/02_data.ipynb #cbbb1919
 def _what(tfms): # the item transforms in words; None if one of them may be random

@@ -10,7 +10,7 @@ __all__ = ['PRESETS', 'TASKS', 'get_preset', 'color_dls', 'task_dls', 'make_pret
 # %% ../nbs/09_study.ipynb #a425f1ed
 import base64, html, io, json, os, platform, sys, time, torch, torchvision, fastai
 import numpy as np
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from fastai.vision.all import *
 from .color import *
 from .scenes import *
@@ -100,7 +100,7 @@ def pretrain(
     cfg:dict=None, # Settings, see `PRESETS`; None for the demo's
     seed:int=0, # Of weights and batches
     resume:bool=False, # Go on from `out/checkpoint.pth`?
-)->dict: # The 'colorization' part of results.json, with the split that was scored
+)->dict: # The 'colorization' part of results.json, with the split that was scored; None where another process of several writes it
     "Train a colorizer, score it, save it and its body."
     cfg,out = cfg or get_preset(),Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -110,8 +110,9 @@ def pretrain(
     cp = Checkpoint(out/'checkpoint.pth', seed)
     start = cp.resume(learn) if resume else 0
     if not start: cp.fn.unlink(missing_ok=True)
-    _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
-    return _finish_pretrain(learn, dls, out, cfg, seed)
+    with learn.distrib_ctx() if num_distrib()>1 else nullcontext(): # under accelerate launch
+        _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
+    return None if rank_distrib() else _finish_pretrain(learn, dls, out, cfg, seed)
 
 # %% ../nbs/09_study.ipynb #bdb77341
 def _finish_pretrain(learn, dls, out, cfg, seed): # score once, save everything
@@ -398,12 +399,13 @@ def run_pretrain(
     seed:int=0, # Of weights and batches
     resume:bool=False, # Go on from a checkpoint in `out`?
     command:str=None, # The command line, for the report
-)->dict: # As written to results.json
+)->dict: # As written to results.json; None where another process of several writes it
     "Pretrain on `data`, score, draw and report."
     cfg,out,seconds = cfg or get_preset(),Path(out),{}
     res = _clock(seconds, 'pretrain', lambda: pretrain(color_dls(data, kind, size=cfg['size'], bs=cfg['bs']), out, cfg, seed, resume))
+    if res is None: return None
     Store(out/'units').put('colorization', res)
-    return report_study(out, cfg|dict(data=str(data), kind=kind, seed=seed), 0, seconds, command)
+    return report_study(out, cfg|dict(data=str(data), kind=kind, seed=seed, processes=max(1,num_distrib())), 0, seconds, command)
 
 def run_transfer(
     task:str, # 'multilabel' or 'segment'
