@@ -14,8 +14,8 @@ WAYS = dict(usual='the usual way',
             joint='one forward pass for both nets, cached bytes',
             slim='and the slim decoder',
             memory='and channels-last memory, bfloat16 where fast',
-            ours='and a critic of 16 channels: as it comes',
-            shallow='and max_stride=8, as in the demo')
+            critic='and a critic of 16 channels',
+            ours='and no maps below 8x8 px: as it comes')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,19 +78,13 @@ def work(pipe, way, files, n, size, bs, threads):
 
 def usual(files, n, size, bs):
     "fastai's GANLearner as its own documentation builds one, on L and ab"
-    import numpy as np, torch, torch.nn.functional as F
-    from fastai.vision.all import (DataLoaders, Datasets, DynamicUnet, Image, TensorImageBase, create_body, resnet18, store_attr, Transform)
+    import torch, torch.nn.functional as F
+    from data import Usual
+    from fastai.vision.all import DataLoaders, DynamicUnet, create_body, resnet18
     from fastai.vision.gan import GANLearner
-    from PIL import ImageOps
-    from skimage.color import rgb2lab
     from colorfast.models import PatchCritic
-    class Lab(Transform):
-        def __init__(self, part): store_attr()
-        def encodes(self, f):
-            im = ImageOps.fit(Image.open(f).convert('RGB'), (size,size), Image.BILINEAR)
-            lab = torch.from_numpy(rgb2lab(np.asarray(im)).astype('float32')).permute(2,0,1)
-            lab = torch.cat([lab[:1]/50-1, lab[1:]/128])
-            return TensorImageBase(lab if self.part is None else lab[:self.part])
+    class Pairs(Usual): # L, and L with ab
+        def __getitem__(self, i): l,ab = super().__getitem__(i); return l,torch.cat([l,ab])
     class Generator(torch.nn.Module): # the whole picture comes out, so that the critic sees L and ab
         def __init__(self):
             super().__init__()
@@ -100,9 +94,8 @@ def usual(files, n, size, bs):
         def __init__(self): super().__init__(); self.net = PatchCritic(nf=64)
         def forward(self, lab): return self.net(lab[:,:1], lab[:,1:])
     bce = lambda score,t: F.binary_cross_entropy_with_logits(score, torch.full_like(score, t))
-    dsets = Datasets(files, [[Lab(1)],[Lab(None)]], splits=(range(n),range(n,len(files))))
-    return GANLearner(dsets.dataloaders(bs=bs, num_workers=2), Generator(), Critic(),
-                      lambda fake,out,targ: bce(fake,1.)+100*F.l1_loss(out[:,1:],targ[:,1:]), lambda real,fake: (bce(real,.9)+bce(fake,0.))/2, lr=2e-4, cbs=[])
+    dls = DataLoaders.from_dsets(Pairs(files[:n],size), Pairs(files[n:],size), bs=bs, num_workers=2)
+    return GANLearner(dls, Generator(), Critic(), lambda fake,out,targ: bce(fake,1.)+100*F.l1_loss(out[:,1:],targ[:,1:]), lambda real,fake: (bce(real,1.)+bce(fake,0.))/2, lr=2e-4)
 
 def ours(way, files, n, size, bs):
     "colorize_learner as it comes, or with less of what makes it fast"
@@ -111,8 +104,8 @@ def ours(way, files, n, size, bs):
     from colorfast.learner import colorize_learner
     from colorfast.pretext import CGAN
     dls = ColorizeDataLoaders.from_files(files, valid_pct=(len(files)-n)/len(files), size=size, bs=bs, drop_gray=0)
-    kw = dict(joint=dict(unet=DynamicUnet, fast=False, pretext=CGAN(nf=64)), slim=dict(fast=False, pretext=CGAN(nf=64)),
-              memory=dict(pretext=CGAN(nf=64)), ours={}, shallow=dict(max_stride=8))
+    whole,big = dict(max_stride=32),dict(pretext=CGAN(nf=64))
+    kw = dict(joint=whole|big|dict(unet=DynamicUnet, fast=False), slim=whole|big|dict(fast=False), memory=whole|big, critic=whole, ours={})
     return colorize_learner(dls, resnet18, metrics=[], **kw[way])
 
 def turn(learn, bs):

@@ -12,7 +12,7 @@ from pathlib import Path
 # %% ../nbs/10_cli.ipynb #27cbf755
 def _settings(a, preset='demo'): # a preset, changed by what was typed
     from colorfast.study import get_preset
-    return get_preset(preset, arch=a.arch, max_stride=a.max_stride, size=a.size, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
+    return get_preset(preset, arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
 
 def _say(out, res): # what a run found, in a few lines
     from colorfast.study import _verdict
@@ -41,7 +41,7 @@ def _transfer(a):
     if size is None and a.body!='scratch': # as in pretraining
         from colorfast.transfer import load_body
         size = load_body(a.body).card.get('size')
-    cfg = get_preset('demo', arch=a.arch, max_stride=a.max_stride, size=size, **{a.task:over})
+    cfg = get_preset('demo', arch=a.arch, max_stride=a.max_stride, size=size, limit=a.limit, **{a.task:over})
     _say(a.out, run_transfer(a.task, a.data, a.body, a.out, cfg, a.kind, a.seeds, a.command))
 
 def _study(a):
@@ -70,6 +70,7 @@ def _training(p, epochs='the preset'): # options of everything that trains a col
     p.add_argument('--arch', help='body: resnet18, resnet34, xresnet18, timm/NAME ...')
     p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: the preset')
     p.add_argument('--size', type=int, help='height and width of the pictures, px')
+    p.add_argument('--limit', type=int, help='use so many pictures a split at most; default: all')
     p.add_argument('--epochs', type=int, help=f'epochs; default: {epochs}')
     p.add_argument('--bs', type=int, help='pictures a batch')
     p.add_argument('--lr', type=float, help='learning rate')

@@ -404,6 +404,15 @@ def _apart(splits): # a picture in two splits stays in the later one
         seen |= set(splits[k])
     return splits
 
+def _some(splits, limit, seed): # at most so many of each split; more of them contain fewer
+    if limit is None: return splits
+    res = {}
+    for k,v in splits.items():
+        n = limit.get(k) if isinstance(limit, dict) else limit
+        if n is not None and n<1: raise ValueError(f'limit is {limit}, expected 1 or more pictures a split')
+        res[k] = [v[i] for i in sorted(np.random.RandomState(seed).permutation(len(v))[:n])]
+    return res
+
 def _enough(splits, path, bs, valid_pct, seed): # splits with validation, and a batch size that fits
     n = len(splits['train'])
     if n<(2 if splits['valid'] else 3): raise DataError(f"{path}: {n} usable training pictures, expected at least {2 if splits['valid'] else 3}")
@@ -427,9 +436,9 @@ class PictureDataLoaders(DataLoaders):
 
 @patch(cls_method=True)
 def _load(cls:PictureDataLoaders, y_blocks, splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_float=IntToFloatTensor,
-          masks=None, getters=(), drop_gray=0., num_workers=0, **kwargs):
+          masks=None, getters=(), drop_gray=0., num_workers=0, limit=None, **kwargs):
     no_test = splits.get('test',0) is not None and not splits.get('test')
-    splits = _apart({k:[str(o) for o in v or []] for k,v in splits.items()})
+    splits = _some(_apart({k:[str(o) for o in v or []] for k,v in splits.items()}), limit, seed)
     files = [o for k in ('train','valid','test') for o in splits[k]]
     if not files: raise DataError(f'{path}: no pictures')
     resize,banks,out = _banks(files, size, method, cache, masks)
@@ -470,12 +479,13 @@ class ColorizeDataLoaders(PictureDataLoaders):
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures in `cache_dir`?
         num_workers:int=0, # Processes that make batches; copying needs none
+        limit:int|dict=None, # Pictures a split at most, drawn with `seed`; a dict names splits: `{'train':100}`; `None`: all
         **kwargs
     )->DataLoaders: # `left_out` says what could not be read and why, `gray` what had no color
         "Load lists of files."
         tfms = geom_tfms(max_zoom) if batch_tfms is None else _no_color_tfms(batch_tfms)
         to_lab = [RGBToLab] if all(isinstance(o,RandomFlip) for o in tfms) else [IntToFloatTensor,RGBToLab] # bytes are converted faster
-        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_lab, drop_gray=float(drop_gray), num_workers=num_workers, **kwargs)
+        return cls._load([], splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_lab, drop_gray=float(drop_gray), num_workers=num_workers, limit=limit, **kwargs)
 
 # %% ../nbs/02_data.ipynb #816f8634
 @patch(cls_method=True)
@@ -619,6 +629,7 @@ class MultilabelDataLoaders(PictureDataLoaders):
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures in `cache_dir`?
         num_workers:int=0, # Processes that make batches; copying needs none
+        limit:int|dict=None, # Pictures a split at most, drawn with `seed`; a dict names splits: `{'train':100}`; `None`: all
         masked:dict=None, # From file to classes that count neither as present nor as absent (-1 in the batch); `None`: there are none
         **kwargs
     )->DataLoaders: # `left_out` says what could not be read and why
@@ -630,7 +641,7 @@ class MultilabelDataLoaders(PictureDataLoaders):
         block = MultiCategoryBlock(vocab=vocab) if masked is None else TransformBlock(_MaskedCategorize(vocab))
         if masked is not None: labels = {f:_encode(o, masked.get(f,()), vocab) for f,o in labels.items()}
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
-                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), getters=[_Labels(labels)], num_workers=num_workers, **kwargs)
+                         geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), getters=[_Labels(labels)], num_workers=num_workers, limit=limit, **kwargs)
 
 # %% ../nbs/02_data.ipynb #b3569c0c
 def _encode(labels, masked, vocab): return [1. if o in labels else -1. if o in masked else 0. for o in vocab]
@@ -913,12 +924,13 @@ class SegmentDataLoaders(PictureDataLoaders):
         seed:int=42, # For what is set aside
         cache:bool=True, # Keep decoded pictures and masks in `cache_dir`?
         num_workers:int=0, # Processes that make batches; copying needs none
+        limit:int|dict=None, # Pictures a split at most, drawn with `seed`; a dict names splits: `{'train':100}`; `None`: all
         void:int=255, # Class number that means void, besides 255
         **kwargs
     )->DataLoaders: # `left_out` says what could not be used and why
         "Load pictures with their masks."
         masks = _MaskFiles({str(f):str(m) for o in splits.values() if o for f,m in o.items()}, len(vocab), void)
-        return cls._from_masks(masks, splits, vocab, path, size, bs, method, batch_tfms, max_zoom, valid_pct, seed, cache, num_workers, **kwargs)
+        return cls._from_masks(masks, splits, vocab, path, size, bs, method, batch_tfms, max_zoom, valid_pct, seed, cache, num_workers, limit=limit, **kwargs)
 
     @classmethod
     def _from_masks(cls, masks, splits, vocab, path='.', size=64, bs=64, method='crop', batch_tfms=None, max_zoom=1.25, valid_pct=0.2, seed=42,

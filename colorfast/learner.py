@@ -115,20 +115,21 @@ def colorize_learner(
     lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth
     metrics=None, # None: PSNR, SSIM and colorfulness of the validation images
     fast:bool=True, # Channels-last memory, and bfloat16 where the processor has it?
-    max_stride:int=None, # As in `gray_body`: without the deepest stages, faster and enough for small pictures; None keeps all
+    max_stride:int=None, # As in `gray_body`; None leaves out stages whose maps are smaller than 8x8 px: 8 at 64 px and below, 16 at 128, and at 256 all of a ResNet stays
     unet_kw:dict=None, # More arguments of `unet`
     **kwargs
 )->ColorizeLearner: # The body is `learn.model.generator[0]`
     "Learner that trains a U-Net over `arch` to color gray pictures."
-    pretext = ifnone(pretext, CGAN(nf=16))
-    gen = color_generator(arch, n_out=pretext.n_out, size=_size_of(dls), unet=unet, y_range=pretext.y_range, max_stride=max_stride, **ifnone(unet_kw, {}))
+    pretext,size = ifnone(pretext, CGAN(nf=16)),_size_of(dls)
+    max_stride = ifnone(max_stride, max(8, size//8))
+    gen = color_generator(arch, n_out=pretext.n_out, size=size, unet=unet, y_range=pretext.y_range, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     learn = ColorizeLearner(dls, gen, pretext, metrics=[PSNR(),SSIM(),Colorfulness()] if metrics is None else metrics, **kwargs)
     learn.lr = list(lr) if is_listy(lr) else lr if pretext.critic() is None else [lr, lr/5]
     learn.arch,learn.max_stride = arch,max_stride
     return learn.add_cbs([StopAtNaN()] + ([ChannelsLast(), AutoCast()] if fast else []))
 
-# %% ../nbs/06_learner.ipynb #acbdc73c
+# %% ../nbs/06_learner.ipynb #958aac2b
 def has_fast_bf16(
     device='cpu', # Where the network runs
 )->bool: # True on GPUs from compute capability 8 and CPUs with AVX-512-BF16 or AMX
@@ -157,7 +158,7 @@ class AutoCast(Callback):
         if getattr(self, 'ctx', None): self.ctx.__exit__(None, None, None); self.ctx = None
     after_cancel_batch = after_loss
 
-# %% ../nbs/06_learner.ipynb #c89f9471
+# %% ../nbs/06_learner.ipynb #910ec99f
 class EMA(Callback):
     "Validate, preview and end with an exponential moving average of the generator's weights."
     order = 55 # swapped back after Previews, before Checkpoint
@@ -180,7 +181,7 @@ class EMA(Callback):
         for k in now.keys()-set(ks): self.avg[k].copy_(now[k])
         self.n += 1
 
-# %% ../nbs/06_learner.ipynb #910ec99f
+# %% ../nbs/06_learner.ipynb #c5a37818
 @patch
 def _swap(self:EMA): # exchange the generator's weights and their average
     with torch.no_grad():
@@ -211,12 +212,14 @@ def state_dict(self:EMA)->dict: # Weights by name, and the number of steps
     return dict(avg=self.avg, n=self.n)
 
 @patch
-def load_state_dict(self:EMA, state:dict):
+def load_state_dict(self:EMA,
+    state:dict, # From `state_dict`
+):
     "Go on from a checkpoint"
     self.avg,self.n = state['avg'],state['n']
     if self.learn: self.avg = {k:v.to(o.device) for (k,v),o in zip(self.avg.items(), self._state().values())}
 
-# %% ../nbs/06_learner.ipynb #7c33fd29
+# %% ../nbs/06_learner.ipynb #e31a866e
 class NoGAN(Callback):
     "First the generator alone, then the critic alone, then both."
     order = GANStep.order+1
@@ -245,7 +248,7 @@ class NoGAN(Callback):
         self.rest = []
     after_fit = after_train
 
-# %% ../nbs/06_learner.ipynb #48bf0889
+# %% ../nbs/06_learner.ipynb #7de74a06
 def _shard(): # fastai.distributed cannot be imported without accelerate
     from fastai.distributed import DistributedDL, DistributedTrainer
     class ShardDL(DistributedDL): # this process's part of every batch
@@ -259,7 +262,7 @@ def _shard(): # fastai.distributed cannot be imported without accelerate
         def _wrap_dl(self, dl): return ShardDL(dl, device=self.learn.model.device) if dl is self.old_dls[0] else dl
     return ShardDL,ShardTrainer
 
-# %% ../nbs/06_learner.ipynb #575c83d0
+# %% ../nbs/06_learner.ipynb #5ce203ed
 class Previews(Callback):
     "Keep the colors of a few fixed validation images after chosen epochs."
     order,remove_on_fetch = ProgressCallback.order+1,True
@@ -278,7 +281,7 @@ class Previews(Callback):
         e = self.epoch+1
         if self.epochs is None or e in self.epochs: self.frames[e] = self.learn.predict_ab(self.l)
 
-# %% ../nbs/06_learner.ipynb #5ce203ed
+# %% ../nbs/06_learner.ipynb #98f154d5
 @patch
 def predict_ab(self:ColorizeLearner,
     l:Tensor, # Lightness `(bs,1,h,w)` in [-1,1]; any device
@@ -305,7 +308,7 @@ def plot(self:Previews,
         r[0].set_axis_on(); r[0].set(xticks=[], yticks=[]); r[0].set_ylabel(name); r[0].set_frame_on(False)
     return fig
 
-# %% ../nbs/06_learner.ipynb #5e15f860
+# %% ../nbs/06_learner.ipynb #483e7d5a
 def _seed_epoch(seed, epoch, dls): # every source of chance, from two numbers
     s = random.Random(f'{seed} {epoch}').randrange(2**31)
     set_seed(s+rank_distrib()) # flips differ between processes; the order of pictures comes from the first
@@ -343,7 +346,7 @@ class Checkpoint(EpochSeed):
         "Go on smoothing the training loss where the interrupted run stood"
         if self.smooth: self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = self.smooth
 
-# %% ../nbs/06_learner.ipynb #483e7d5a
+# %% ../nbs/06_learner.ipynb #34eefd10
 @patch
 def resume(self:Checkpoint,
     learn, # The same learner as that of the interrupted run
@@ -375,7 +378,7 @@ def after_epoch(self:Checkpoint):
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 
-# %% ../nbs/06_learner.ipynb #04ce5811
+# %% ../nbs/06_learner.ipynb #5880fd94
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
     order,remove_on_fetch = 59,True # after Recorder, before Checkpoint: what is checkpointed is in the log
@@ -408,7 +411,7 @@ class LineLog(Callback):
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #1833661c
+# %% ../nbs/06_learner.ipynb #b89d50a0
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = Path(fn).with_suffix('.safetensors')
     fn.parent.mkdir(parents=True, exist_ok=True)
@@ -430,7 +433,7 @@ def _read_pair(fn, what): # weights and card; one clear line if they are not wha
     if card.get('what')!=what: raise ValueError(f"{fn} holds a {card.get('what','file of another program')}, expected a {what}")
     return weights,card
 
-# %% ../nbs/06_learner.ipynb #b89d50a0
+# %% ../nbs/06_learner.ipynb #f54c2970
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -443,7 +446,7 @@ def save_colorizer(
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
-# %% ../nbs/06_learner.ipynb #f54c2970
+# %% ../nbs/06_learner.ipynb #d470cc94
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

@@ -24,11 +24,11 @@ from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
 PRESETS = dict(
-    demo = dict(arch='resnet18', max_stride=8, size=64, pretext='cgan', critic_nf=16, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
+    demo = dict(arch='resnet18', max_stride=8, size=64, limit=None, pretext='cgan', critic_nf=16, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
                 multilabel=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
                 segment=dict(epochs=8, bs=16, lr=2e-3, unet=dict(last_cross=False)), # without the block at full size, most of the work
                 scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)),
-    paper = dict(arch='resnet18', max_stride=None, size=256, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
+    paper = dict(arch='resnet18', max_stride=None, size=256, limit=None, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
                  multilabel=dict(epochs=20, bs=16, lr=1e-3, head={}), segment=dict(epochs=20, bs=8, lr=1e-3, unet={}), scenes={})) # all chosen
 
 def get_preset(
@@ -336,7 +336,7 @@ def run_study(
     st = Store(out/'units')
     seconds = st.get('seconds')[0] if st.has('seconds') else {}
     if not st.has('colorization'):
-        f = lambda: pretrain(color_dls(colorize_data, size=cfg['size'], bs=cfg['bs']), out, cfg, resume=True)
+        f = lambda: pretrain(color_dls(colorize_data, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit']), out, cfg, resume=True)
         st.put('colorization', _clock(seconds, 'pretrain', f)); st.put('seconds', seconds)
     _pairs(st, cfg, downstream_data, load_body(out/'body'), seeds, seconds)
     return report_study(out, config, seeds, seconds, command)
@@ -348,7 +348,7 @@ def _pairs(st, cfg, data, body, seeds, seconds, tasks=TASKS, arms=('scratch','pr
             for arm in arms:
                 name = f'{task}_{arm}_{seed}'
                 if st.has(name): continue
-                if dls is None: dls = task_dls(task, data, kind, size=cfg['size'], bs=cfg[task]['bs'])
+                if dls is None: dls = task_dls(task, data, kind, size=cfg['size'], bs=cfg[task]['bs'], limit=cfg['limit'])
                 f = lambda: transfer_run(task, dls, body, arm=='pretrained', cfg[task], seed, f'{task} {arm} {seed}  ')
                 learn,scores,arrays = _clock(seconds, task, f)
                 if seed==0: _atomic_save(learn.model.state_dict(), st.path/f'{task}_{arm}.pth')
@@ -402,7 +402,7 @@ def run_pretrain(
 )->dict: # As written to results.json; None where another process of several writes it
     "Pretrain on `data`, score, draw and report."
     cfg,out,seconds = cfg or get_preset(),Path(out),{}
-    res = _clock(seconds, 'pretrain', lambda: pretrain(color_dls(data, kind, size=cfg['size'], bs=cfg['bs']), out, cfg, seed, resume))
+    res = _clock(seconds, 'pretrain', lambda: pretrain(color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit']), out, cfg, seed, resume))
     if res is None: return None
     Store(out/'units').put('colorization', res)
     return report_study(out, cfg|dict(data=str(data), kind=kind, seed=seed, processes=max(1,num_distrib())), 0, seconds, command)

@@ -73,6 +73,12 @@ def test_transfer(root, task, score):
     assert 'epoch' not in r.stdout # done already: nothing is trained again
     one_line(colorfast('transfer', task, root/'scenes', '--body', root/'run', '--out', out, '--epochs', 2, *SMALL, ok=False), 'other settings', '--out')
 
+def test_limit(root):
+    colorfast('pretrain', root/'scenes', '--out', root/'few', '--epochs', 1, '--limit', 12, *SMALL)
+    res = json.loads((root/'few'/'results.json').read_text())
+    assert res['colorization']['n']==12 and res['config']['limit']==12
+    one_line(colorfast('pretrain', root/'scenes', '--out', root/'none', '--limit', 0, *SMALL, ok=False), 'limit is 0')
+
 def test_killed_run_resumes_to_the_same_losses(root):
     whole,cut = root/'whole',root/'cut'
     args = ['pretrain', root/'scenes', '--epochs', 4, *SMALL]
