@@ -163,7 +163,7 @@ class EMA(Callback):
     "Validate, preview and end with an exponential moving average of the generator's weights."
     order = 55 # swapped back after Previews, before Checkpoint
     def __init__(self,
-        decay:float=.999, # Weight of the past in each step; in the first steps it is less: (1+step)/(10+step)
+        decay:float=.999, # Weight of the past in each step; in the first steps it is less, (1+step)/(10+step), as in TensorFlow's ExponentialMovingAverage
     ):
         if not 0<=decay<1: raise ValueError(f'decay is {decay}, expected a number in [0,1)')
         store_attr(); self.avg,self.n,self.swapped = None,0,False
