@@ -19,13 +19,13 @@ def main():
     warnings.simplefilter('ignore')
     import torch
     from fastai.vision.all import get_image_files
-    from colorfast.data import ColorizeDataLoaders, find_kind
+    from colorfast.data import find_kind
     from colorfast.metrics import mean_ab, score_colorizer, scores_table
     from colorfast.study import color_dls
     torch.set_num_threads(args.threads)
     kw = dict(size=args.size, bs=args.bs)
-    if find_kind(args.data)=='folder': dls = ColorizeDataLoaders.from_folder(args.data, valid_pct=args.valid/len(get_image_files(args.data)), seed=42, **kw)
-    else: dls = color_dls(args.data, **kw)
+    if find_kind(args.data)=='folder': kw['valid_pct'] = args.valid/len(get_image_files(args.data))
+    dls = color_dls(args.data, **kw)
     dl = dls[2] if len(dls.loaders)>2 else dls.valid
     truth = [[o.as_subclass(torch.Tensor).cpu() for o in b] for b in dl]
     mean,res = mean_ab(dls.train, n=2000).cpu(),{}
@@ -43,8 +43,8 @@ def train(way, dls, args):
     "Train `way`; what colors L `(bs,1,h,w)`, and the body's weights"
     import torch
     from fastai.vision.all import resnet18, set_seed
-    from colorfast.learner import LineLog, EpochSeed, colorize_learner
-    from colorfast.pretext import CGAN, Regression
+    from colorfast.learner import EpochSeed, colorize_learner
+    from colorfast.study import make_pretext
     set_seed(args.seed)
     if way=='usual':
         from train_step import usual
@@ -55,7 +55,7 @@ def train(way, dls, args):
         @torch.no_grad()
         def predict(l): return unet(l).as_subclass(torch.Tensor)
         return predict,unet[0].state_dict()
-    learn = colorize_learner(dls, resnet18, dict(regression=Regression, cgan=lambda: CGAN(nf=16))[way](), max_stride=args.max_stride, metrics=[])
+    learn = colorize_learner(dls, resnet18, make_pretext(way, 16), max_stride=args.max_stride, metrics=[])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(args.epochs, cbs=EpochSeed(args.seed))
     return learn.predict_ab,learn.model.generator[0].state_dict()
 

@@ -38,7 +38,7 @@ def run(args, size, tmp):
     ctx,procs = mp.get_context('spawn'),{}
     for k in ways:
         here,there = ctx.Pipe()
-        o = ctx.Process(target=work, args=(there, k, [str(f) for f in files[:n+args.bs]], n, size, args.bs, args.threads), daemon=False) # it has workers of its own
+        o = ctx.Process(target=work, args=(there, k, [str(f) for f in files[:n+args.bs]], n, size, args.bs, args.threads))
         o.start(); there.close(); procs[k] = (o,here) # closed here, so that a process that dies is heard of
     ask = lambda k,what: (procs[k][1].send(what), procs[k][1].recv())[1]
     turns,mem = {k:[] for k in ways},{k:[] for k in ways}
