@@ -65,6 +65,6 @@ def downstream(weights, max_stride, args):
     from colorfast.transfer import Body
     cfg = get_preset('demo')['multilabel']
     dls = task_dls('multilabel', args.labels, size=args.size, bs=cfg['bs'])
-    return transfer_run('multilabel', dls, Body('resnet18', weights, {} if weights else None, max_stride), weights is not None, cfg, args.seed)[1]['map']
+    return transfer_run('multilabel', dls, Body('resnet18', weights, {} if weights else None, max_stride), 'pretrained' if weights else 'scratch', cfg, args.seed)[1]['map']
 
 if __name__=='__main__': main()

@@ -6,13 +6,32 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/10_cli.ipynb #20d68c81
-import argparse, os, shlex, sys, warnings
+import argparse, json, os, shlex, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/10_cli.ipynb #27cbf755
-def _settings(a, preset='demo'): # a preset, changed by what was typed
+def _numbers(text): # '50,100' or '1e-3,4e-3'
+    try: return [int(o) if o.strip().isdigit() else float(o) for o in text.split(',')]
+    except ValueError: raise argparse.ArgumentTypeError(f"'{text}': expected numbers with commas between, such as 50,100,200") from None
+
+def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
+    key,eq,val = text.partition('=')
+    if not eq or not key: raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE, such as segment.epochs=5")
+    try: val = json.loads(val)
+    except ValueError: pass # plain text
+    for k in reversed(key.split('.')): val = {k:val}
+    return val
+
+def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     from colorfast.study import get_preset
-    return get_preset(preset, arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
+    over = dict(arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit) | over
+    if getattr(a, 'budgets', None): over['budgets'] = a.budgets
+    if getattr(a, 'color', False): over['color'] = True
+    if getattr(a, 'tune_lr', None): over['tune'] = dict(lr=a.tune_lr)
+    if getattr(a, 'frozen', False): over['arms'] = get_preset(preset)['arms'] + ['scratch_frozen','pretrained_frozen']
+    for o in getattr(a, 'set', None) or []:
+        for k,v in o.items(): over[k] = over[k]|v if isinstance(v, dict) and isinstance(over.get(k), dict) else v
+    return get_preset(preset, **over)
 
 def _say(out, res): # what a run found, in a few lines
     from colorfast.study import _verdict
@@ -30,23 +49,22 @@ def _scenes(a):
 
 def _pretrain(a):
     from colorfast.study import run_pretrain
-    res = run_pretrain(a.data, a.out, _settings(a), a.kind, a.seed, a.resume, a.command)
+    res = run_pretrain(a.data, a.out, _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext), a.kind, a.seed, a.resume, a.command)
     if res: _say(a.out, res) # of several processes the first speaks
 
 # %% ../nbs/10_cli.ipynb #06f5d93e
 def _transfer(a):
-    from colorfast.study import run_transfer, get_preset
+    from colorfast.study import run_transfer
     over = {k:v for k,v in dict(epochs=a.epochs, bs=a.bs, lr=a.lr).items() if v is not None}
-    size = a.size
-    if size is None and a.body!='scratch': # as in pretraining
+    if a.size is None and a.body!='scratch': # as in pretraining
         from colorfast.transfer import load_body
-        size = load_body(a.body).card.get('size')
-    cfg = get_preset('demo', arch=a.arch, max_stride=a.max_stride, size=size, limit=a.limit, **{a.task:over})
-    _say(a.out, run_transfer(a.task, a.data, a.body, a.out, cfg, a.kind, a.seeds, a.command))
+        a.size = load_body(a.body).card.get('size')
+    _say(a.out, run_transfer(a.task, a.data, a.body, a.out, _settings(a, **{a.task:over}), a.kind, a.seeds, a.command))
 
 def _study(a):
     from colorfast.study import run_study
-    _say(a.out, run_study(a.colorize_data, a.downstream_data, a.out, _settings(a, a.preset), a.seeds, a.command))
+    cfg = _settings(a, a.preset, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
+    _say(a.out, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, a.command, a.colorize_kind, a.downstream_kind))
 
 def _demo(a):
     from colorfast.scenes import make_scenes
@@ -66,14 +84,21 @@ def _colorize(a):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
-def _training(p, epochs='the preset'): # options of everything that trains a colorizer
+def _training(p): # options of everything that trains
     p.add_argument('--arch', help='body: resnet18, resnet34, xresnet18, timm/NAME ...')
     p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: the preset')
     p.add_argument('--size', type=int, help='height and width of the pictures, px')
     p.add_argument('--limit', type=int, help='use so many pictures a split at most; default: all')
-    p.add_argument('--epochs', type=int, help=f'epochs; default: {epochs}')
+    p.add_argument('--epochs', type=int, help='epochs; default: the preset')
     p.add_argument('--bs', type=int, help='pictures a batch')
     p.add_argument('--lr', type=float, help='learning rate')
+    p.add_argument('--set', type=_setting, nargs='+', metavar='NAME=VALUE', help='any other setting of the preset, such as segment.epochs=5')
+
+def _downstream(p): # options of everything that trains labelled tasks
+    p.add_argument('--budgets', type=_numbers, metavar='N,N', help='numbers of labelled training pictures to try beside all of them, such as 50,100,200')
+    p.add_argument('--frozen', action='store_true', help='also train the head alone, over a random and over the pretrained body')
+    p.add_argument('--color', action='store_true', help='let the bodies see color, from zero; else they see lightness, as in pretraining')
+    p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR', help='learning rates that each arm tries on validation images first')
 
 def _verb(sub, name, f, help, example):
     p = sub.add_parser(name, help=help, description=help, epilog=f'example: {example}')
@@ -111,11 +136,13 @@ def _more_verbs(sub, kinds):
     p = _verb(sub, 'transfer', _transfer, 'train a labelled task, from scratch and with a body', 'colorfast transfer segment VOC2012 --body run --out seg')
     p.add_argument('task', choices=('multilabel','segment')); p.add_argument('data', help='folder: scenes, COCO or VOC')
     p.add_argument('--body', required=True, help="folder or file that pretrain wrote, or 'scratch'"); p.add_argument('--out', required=True)
-    _training(p); p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=int, default=1, help='pairs of runs')
+    _training(p); _downstream(p); p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=int, default=1, help='pairs of runs')
     p = _verb(sub, 'study', _study, 'pretrain, transfer in pairs over seeds, report', 'colorfast study --colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study')
     p.add_argument('--colorize-data', required=True); p.add_argument('--downstream-data', required=True); p.add_argument('--out', required=True)
-    p.add_argument('--preset', choices=('demo','paper'), default='demo'); p.add_argument('--seeds', type=int, default=1)
-    _training(p); p.add_argument('--pretext', choices=('cgan','regression'))
+    p.add_argument('--preset', choices=('demo','paper'), default='demo'); p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs')
+    _training(p); _downstream(p)
+    for o in ('colorize','downstream'): p.add_argument(f'--{o}-kind', **kinds)
+    p.add_argument('--pretext', choices=('cgan','regression'))
 
 # %% ../nbs/10_cli.ipynb #d9758fe0
 def main(

@@ -433,6 +433,16 @@ class PictureDataLoaders(DataLoaders):
         for tl in {id(t):t for dl in res.loaders for t in dl.dataset.tls}.values():
             tl.tfms = Pipeline([f.forget() if hasattr(f,'forget') else f for f in tl.tfms.fs], split_idx=tl.tfms.split_idx)
         return res
+    def few(self,
+        n:int, # Training pictures; with the same seed, more of them contain fewer
+        seed:int=42, # Of the draw
+    )->DataLoaders: # Batches become smaller if there are fewer pictures than a batch has
+        "The same loaders with `n` of the training pictures; validation and test are whole."
+        ds = self.train_ds
+        if not 1<=n<=len(ds): raise ValueError(f'found {n} as number of training pictures, expected 1 to {len(ds)}')
+        keep = sorted(np.random.RandomState(seed).permutation(len(ds))[:n])
+        ds = Datasets(tls=[tl._new([tl.items[i] for i in keep], split_idx=0) for tl in ds.tls], n_inp=ds.n_inp)
+        return type(self)(self.train.new(ds, bs=min(n, self.train.bs)), *self.loaders[1:], path=self.path, device=self.device)
 
 @patch(cls_method=True)
 def _load(cls:PictureDataLoaders, y_blocks, splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_float=IntToFloatTensor,
@@ -687,7 +697,7 @@ def from_df(cls:MultilabelDataLoaders,
     splits = {k:{f:l for f,l,v in rows if v==(k=='valid')} for k in ('train','valid')}
     return cls.from_splits({**splits, 'test':None}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #750f7777
+# %% ../nbs/02_data.ipynb #20289ed3
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
 
 mk_class('Difficult', **{o:o.lower() for o in ('Keep','Drop','Mask')}, doc="What becomes of objects that VOC calls difficult.")
@@ -714,7 +724,7 @@ def _voc_objects(fn): # [(class, is it difficult)] of one XML file
     except ET.ParseError as e: raise DataError(f'{_clean(fn.name)}: damaged XML ({e})') from None
     return [(n,o.findtext('difficult','0').strip()=='1') for o in r.iter('object') if (n := o.findtext('name','').strip())]
 
-# %% ../nbs/02_data.ipynb #20289ed3
+# %% ../nbs/02_data.ipynb #a5347651
 def _voc_vocab(root, names): # classes in order
     with contextlib.suppress(OSError):
         ns = [o.split(':')[0].strip() for o in (root/'labelmap.txt').read_text(encoding='utf-8').splitlines() if o.strip() and o[0]!='#']
@@ -734,7 +744,7 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if bad: warnings.warn(f'{root.name}: {len(bad)} pictures left out, without a usable annotation: {_names(bad)}', stacklevel=2)
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
-# %% ../nbs/02_data.ipynb #a5347651
+# %% ../nbs/02_data.ipynb #d5316393
 def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
 
 def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
@@ -750,7 +760,7 @@ def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for
     df = pd.read_csv(path/'train.csv')
     return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
 
-# %% ../nbs/02_data.ipynb #d5316393
+# %% ../nbs/02_data.ipynb #3d1ae917
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_voc(cls:MultilabelDataLoaders,
@@ -792,7 +802,7 @@ def from_voc(cls:ColorizeDataLoaders,
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #78176012
+# %% ../nbs/02_data.ipynb #03ac22b3
 def _palette(n=256): # VOC's colors, `(n,3)` bytes; source: VOClabelcolormap.m of the VOC development kit
     i = np.arange(n)
     return np.stack([sum(((i>>(3*j+c))&1)<<(7-j) for j in range(8)) for c in range(3)], 1).astype(np.uint8)
@@ -818,7 +828,7 @@ class _OpenMask(Transform): # knows the classes, and the loss that ignores void
         self.vocab,self.c,self.loss_func = L(vocab),len(vocab),CrossEntropyLossFlat(axis=1, ignore_index=255)
     def encodes(self, o:Image.Image): return _PILClassMask(o)
 
-# %% ../nbs/02_data.ipynb #03ac22b3
+# %% ../nbs/02_data.ipynb #0ed0da9b
 def _fit_mask(a, fn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     with _opened(fn) as p: size,turn = tuple(p.size),_turn(p)
@@ -851,7 +861,7 @@ class _MaskFiles(Transform):
         if bad := sorted(set(np.unique(a).tolist())-{*range(self.n),255}): raise DataError(f'{_clean(m.name)}: class numbers {_names(bad)}, expected 0 to {self.n-1} or 255')
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
-# %% ../nbs/02_data.ipynb #0ed0da9b
+# %% ../nbs/02_data.ipynb #0ba83dd5
 def _counts(s): # run lengths in a compressed RLE; after rleFrString of pycocotools' maskApi.c (Simplified BSD License)
     s,res,p = s.encode() if isinstance(s,str) else s,[],0
     while p<len(s):
@@ -884,7 +894,7 @@ def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the sm
     for *_,v,m in sorted(todo, key=lambda o: o[:2]): a[m>0] = v
     return a,bad
 
-# %% ../nbs/02_data.ipynb #0ba83dd5
+# %% ../nbs/02_data.ipynb #8186723d
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -906,7 +916,7 @@ class _CocoMasks(Transform):
         bad = dict(self.empty)
         if bad: warnings.warn(f'{sum(bad.values())} annotations left out, they outline nothing: in {_names([Path(o).name for o in sorted(bad)])}', stacklevel=2)
 
-# %% ../nbs/02_data.ipynb #8186723d
+# %% ../nbs/02_data.ipynb #dc2c0c84
 class SegmentDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and masks, `TensorMask` `(bs,h,w)` int64: 0 background, 255 void."
     @classmethod
@@ -940,7 +950,7 @@ class SegmentDataLoaders(PictureDataLoaders):
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
                          geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #dc2c0c84
+# %% ../nbs/02_data.ipynb #535397e7
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_coco(cls:SegmentDataLoaders,
@@ -980,7 +990,7 @@ def from_voc(cls:SegmentDataLoaders,
     _voc_report(root, bad, splits)
     return cls.from_splits(splits, ['background', *(vocab or _voc_vocab(root,names))], **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #bcb1f177
+# %% ../nbs/02_data.ipynb #69c72274
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_folder(cls:SegmentDataLoaders,

@@ -165,7 +165,7 @@ def _predictor(net, decodes=noop): # L to ab by a network at rest, which is left
     return predict
 
 def _generator(learn): # the network that colors, and how its answer becomes ab
-    m = getattr(learn.model, 'module', learn.model)
+    m = get_model(learn.model)
     if not hasattr(m, 'generator'): raise TypeError('this Learner has no generator, expected one made by colorize_learner')
     return m.generator,getattr(learn.loss_func, 'decodes', noop)
 

@@ -25,7 +25,7 @@ class GANStep(Callback):
     order = -5 # right after TrainEvalCallback
     def before_batch(self):
         "What the loss needs beside prediction and truth"
-        loss,m = self.loss_func,getattr(self.model, 'module', self.model)
+        loss,m = self.loss_func,get_model(self.model)
         loss.l,loss.critic,loss.training = self.x,getattr(m, 'critic', None),self.training
     def after_loss(self):
         "Log what validation logs too"
@@ -159,6 +159,10 @@ class AutoCast(Callback):
     after_cancel_batch = after_loss
 
 # %% ../nbs/06_learner.ipynb #910ec99f
+def _is_fit(learn): return not (hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds')) # what `lr_find` and `get_preds` run is none
+def _skipped(cb): # after an epoch: was it cancelled, or passed over on the way to where an interrupted run stood?
+    return getattr(cb.recorder, 'cancel_train', False) or not len(cb.recorder.values[-1])
+
 class EMA(Callback):
     "Validate, preview and end with an exponential moving average of the generator's weights."
     order = 55 # swapped back after Previews, before Checkpoint
@@ -166,11 +170,11 @@ class EMA(Callback):
         decay:float=.999, # Weight of the past in each step; in the first steps it is less, (1+step)/(10+step), as in TensorFlow's ExponentialMovingAverage
     ):
         if not 0<=decay<1: raise ValueError(f'decay is {decay}, expected a number in [0,1)')
-        store_attr(); self.avg,self.n,self.swapped = None,0,False
-    def _state(self): return getattr(self.model,'module',self.model).generator.state_dict()
+        store_attr(); self.avg,self.n,self.swapped,self.active = None,0,False,False
+    def _state(self): return get_model(self.model).generator.state_dict()
     def before_fit(self):
         "Begin with the weights as they are; sit out `lr_find` and `get_preds`"
-        self.run = self.active = not any(hasattr(self.learn, o) for o in ('lr_finder','gather_preds'))
+        self.run = self.active = _is_fit(self.learn)
         if self.run and not self.n: self.avg = {k:v.clone() for k,v in self._state().items()}
     def after_batch(self):
         "One step of the average; counters are copied"
@@ -191,7 +195,7 @@ def _swap(self:EMA): # exchange the generator's weights and their average
 @patch
 def before_validate(self:EMA):
     "The average takes the place of the weights"
-    if getattr(self, 'active', False): self._swap()
+    if self.active: self._swap()
 
 @patch
 def after_epoch(self:EMA):
@@ -217,7 +221,7 @@ def load_state_dict(self:EMA,
 ):
     "Go on from a checkpoint"
     self.avg,self.n = state['avg'],state['n']
-    if self.learn: self.avg = {k:v.to(o.device) for (k,v),o in zip(self.avg.items(), self._state().values())}
+    self.avg = {k:v.to(o.device) for (k,v),o in zip(self.avg.items(), self._state().values())}
 
 # %% ../nbs/06_learner.ipynb #e31a866e
 class NoGAN(Callback):
@@ -265,21 +269,29 @@ def _shard(): # fastai.distributed cannot be imported without accelerate
 # %% ../nbs/06_learner.ipynb #5ce203ed
 class Previews(Callback):
     "Keep the colors of a few fixed validation images after chosen epochs."
-    order,remove_on_fetch = ProgressCallback.order+1,True
+    order,remove_on_fetch = Recorder.order+1,True # while `EMA` has its average in place, and before `Checkpoint`
     def __init__(self,
         epochs=(1,5,15,20), # After which epochs, counted from 1; None for all
         n:int=4, # How many images, the first of the validation set
     ): store_attr()
     def before_fit(self):
         "Choose the images once; sit out `lr_find` and `get_preds`"
-        self.run = not any(hasattr(self.learn, o) for o in ('lr_finder','gather_preds'))
+        self.run = _is_fit(self.learn)
         if not self.run: return
         if not hasattr(self, 'frames'): self.frames = {}
         self.l,self.ab = [to_cpu(o[:self.n]) for o in self.dls.valid.one_batch()]
     def after_epoch(self):
         "Color the images with this epoch's weights"
         e = self.epoch+1
-        if self.epochs is None or e in self.epochs: self.frames[e] = self.learn.predict_ab(self.l)
+        if not _skipped(self) and (self.epochs is None or e in self.epochs): self.frames[e] = self.learn.predict_ab(self.l)
+    def state_dict(self)->dict: # Kept colors by epoch
+        "What a checkpoint keeps"
+        return dict(frames=self.frames)
+    def load_state_dict(self,
+        state:dict, # From `state_dict`
+    ):
+        "Go on from a checkpoint"
+        self.frames = state['frames']
 
 # %% ../nbs/06_learner.ipynb #98f154d5
 @patch
@@ -287,7 +299,7 @@ def predict_ab(self:ColorizeLearner,
     l:Tensor, # Lightness `(bs,1,h,w)` in [-1,1]; any device
 )->Tensor: # ab `(bs,2,h,w)` in about [-1,1], on the CPU
     "Color of `l` by the generator at rest."
-    gen = getattr(self.model, 'module', self.model).generator
+    gen = get_model(self.model).generator
     was = gen.training
     gen.eval()
     try:
@@ -332,7 +344,7 @@ class EpochSeed(Callback):
     ): store_attr()
     def before_epoch(self):
         "Seed the epoch, unless it is no training"
-        if not any(hasattr(self.learn, o) for o in ('lr_finder','gather_preds')): _seed_epoch(self.seed, self.epoch, self.dls)
+        if _is_fit(self.learn): _seed_epoch(self.seed, self.epoch, self.dls)
 
 class Checkpoint(EpochSeed):
     "After each epoch write all that is needed to go on; `resume` first reads it."
@@ -369,11 +381,11 @@ def resume(self:Checkpoint,
 def after_epoch(self:Checkpoint):
     "Write it, unless this epoch was skipped on the way to where the run was interrupted"
     e = self.epoch+1
-    if e<=self.start or getattr(self.recorder, 'cancel_train', False): return
+    if e<=self.start or _skipped(self): return
     self.rows.append([e]+[float(o) for o in self.recorder.values[-1]])
     if (e%self.every and e<self.n_epoch) or rank_distrib(): return
     avg = self.recorder.smooth_loss
-    state = dict(epoch=e, rows=self.rows, smooth=(avg.count,torch.as_tensor(avg.val).as_subclass(Tensor).cpu()), model=getattr(self.model,'module',self.model).state_dict(),
+    state = dict(epoch=e, rows=self.rows, smooth=(avg.count,torch.as_tensor(avg.val).as_subclass(Tensor).cpu()), model=get_model(self.model).state_dict(),
                  opt=_plain(self.opt.state_dict()), cbs={o.name:o.state_dict() for o in self.learn.cbs if hasattr(o,'state_dict')})
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
@@ -392,16 +404,15 @@ class LineLog(Callback):
         if rank_distrib(): self.fn,self.echo = None,False # the first process speaks for all
     def before_fit(self):
         "Keep the lines of the epochs that are done"
-        if not self.fn or not Path(self.fn).exists() or hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return
+        if not self.fn or not Path(self.fn).exists() or not _is_fit(self.learn): return
         head,*rows = Path(self.fn).read_text().splitlines(True)
         rows = [o for o in rows if int(o.split(',')[0])<=self.start]
         if rows: Path(self.fn).write_text(''.join([head]+rows))
         else: Path(self.fn).unlink()
     def after_epoch(self):
         "Write what the recorder logged"
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds') or getattr(self.recorder, 'cancel_train', False): return
+        if not _is_fit(self.learn) or _skipped(self): return
         names,vals = list(self.recorder.metric_names[1:-1]),[float(o) for o in self.recorder.values[-1]]
-        if len(vals)<len(names): return # skipped on the way to where the run was interrupted
         e = self.epoch+1
         if self.fn:
             new = not Path(self.fn).exists()
@@ -440,7 +451,7 @@ def save_colorizer(
     **info # Anything to remember on the card: data, epochs, scores
 )->Path: # The file with the weights
     "Write the generator of `learn` without pickle."
-    gen = getattr(learn.model, 'module', learn.model).generator
+    gen = get_model(learn.model).generator
     p = learn.loss_func.pretext
     card = dict(what='colorizer', arch=arch_name(learn.arch), max_stride=learn.max_stride, unet=type(gen).__name__, size=_size_of(learn.dls), pretext=type(p).__name__,
                 n_out=p.n_out, y_range=p.y_range, **info)

@@ -119,7 +119,7 @@ class SlimUnet(nn.Sequential):
         nfs = [min(nf*2**i, max_nf) for i in reversed(range(len(self.skips)))]
         ups = [SlimUpBlock(a, sizes[i][1], b) for a,i,b in zip([ni]+nfs[:-1], self.skips, nfs)]
         last = [ConvLayer(nfs[-1]+n_in, nf//2), nn.Conv2d(nf//2, n_out, 1)]
-        super().__init__(body, nn.ModuleList(ups), nn.Sequential(*last, noop if y_range is None else SigmoidRange(*y_range)))
+        super().__init__(body, nn.ModuleList(ups), nn.Sequential(*last, nn.Identity() if y_range is None else SigmoidRange(*y_range)))
         nn.init.zeros_(last[1].bias)
 
 # %% ../nbs/04_models.ipynb #8f1b52e0

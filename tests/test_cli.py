@@ -119,7 +119,7 @@ def test_mistakes_get_one_line(root, tmp_path):
     assert 'Traceback' in colorfast('pretrain', tmp_path/'nowhere', '--out', tmp_path/'o', '--debug', ok=False).stderr
 
 def test_study_schema_and_second_call(root):
-    args = ['study', '--colorize-data', root/'scenes', '--downstream-data', root/'scenes', '--out', root/'study', '--epochs', 1, *SMALL, '--seeds', 2]
+    args = ['study', '--colorize-data', root/'scenes', '--downstream-data', root/'scenes', '--out', root/'study', '--epochs', 1, *SMALL, '--seeds', 2, '--set', 'multilabel.epochs=2', 'segment.epochs=2']
     colorfast(*args)
     res = json.loads((root/'study'/'results.json').read_text())
     assert set(res)=={'colorization','multilabel','segment','config','environment'}
@@ -129,4 +129,11 @@ def test_study_schema_and_second_call(root):
     assert set(res['environment'])=={'versions','device','threads','seconds'}
     before = {o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
     assert 'epoch' not in colorfast(*args).stdout
-    assert before=={o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
+    after = lambda: {o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
+    assert before==after()
+    more = colorfast(*args, '--budgets', '16', '--frozen').stdout # a study may grow
+    assert 'segment scratch 0 of 16' in more and 'multilabel pretrained_frozen 1' in more and 'multilabel scratch 0  ' not in more
+    assert before.items() <= (after() | {'seconds.json':before['seconds.json']}).items()
+    res = json.loads((root/'study'/'results.json').read_text())
+    assert len(res['segment']['budgets']['16']['pretrained']['miou'])==2 and 'pretrained_frozen' in res['multilabel']['gains']
+    one_line(colorfast(*args, '--size', 64, ok=False), 'other settings (size)')
