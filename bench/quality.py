@@ -1,6 +1,6 @@
 """Quality of colorizers after the same number of pictures, with the do-nothing rows beside them.
 
-python bench/quality.py DATA [--ways regression,cgan] [--epochs 5] [--bs 16] [--size 64] [--valid 200] [--max-stride 8] [--labels SCENES] [--json FILE]
+python bench/quality.py DATA [--ways regression,cgan] [--epochs 5] [--bs 16] [--size 64] [--valid 200] [--max-stride 8] [--lambda-l1 400] [--labels SCENES] [--json FILE]
 
 DATA is anything that colorfast pretrain takes. A folder without splits is scored on --valid pictures that training has
 not seen. Ways: regression, cgan (critic of 16 channels), and usual, fastai's own GANLearner with DynamicUnet as in
@@ -14,6 +14,7 @@ def main():
     p.add_argument('data'); p.add_argument('--ways', default='regression,cgan'); p.add_argument('--epochs', type=int, default=5)
     p.add_argument('--bs', type=int, default=16); p.add_argument('--size', type=int, default=64); p.add_argument('--valid', type=int, default=200)
     p.add_argument('--max-stride', type=int, default=8); p.add_argument('--labels'); p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--lambda-l1', type=float, default=400)
     p.add_argument('--seed', type=int, default=0); p.add_argument('--json')
     args = p.parse_args()
     warnings.simplefilter('ignore')
@@ -55,7 +56,7 @@ def train(way, dls, args):
         @torch.no_grad()
         def predict(l): return unet(l).as_subclass(torch.Tensor)
         return predict,unet[0].state_dict()
-    learn = colorize_learner(dls, resnet18, make_pretext(way, 16), max_stride=args.max_stride, metrics=[])
+    learn = colorize_learner(dls, resnet18, make_pretext(way, 16, args.lambda_l1), max_stride=args.max_stride, metrics=[])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(args.epochs, cbs=EpochSeed(args.seed))
     return learn.predict_ab,learn.model.generator[0].state_dict()
 

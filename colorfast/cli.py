@@ -28,7 +28,8 @@ def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     if getattr(a, 'budgets', None): over['budgets'] = a.budgets
     if getattr(a, 'color', False): over['color'] = True
     if getattr(a, 'tune_lr', None): over['tune'] = dict(lr=a.tune_lr)
-    if getattr(a, 'frozen', False): over['arms'] = get_preset(preset)['arms'] + ['scratch_frozen','pretrained_frozen']
+    arms = get_preset(preset)['arms'] + ['pretrained_unet']*getattr(a, 'decoder', False) + ['scratch_frozen','pretrained_frozen']*getattr(a, 'frozen', False)
+    if arms!=get_preset(preset)['arms']: over['arms'] = arms
     for o in getattr(a, 'set', None) or []:
         for k,v in o.items(): over[k] = over[k]|v if isinstance(v, dict) and isinstance(over.get(k), dict) else v
     return get_preset(preset, **over)
@@ -96,6 +97,7 @@ def _training(p): # options of everything that trains
 
 def _downstream(p): # options of everything that trains labelled tasks
     p.add_argument('--budgets', type=_numbers, metavar='N,N', help='numbers of labelled training pictures to try beside all of them, such as 50,100,200')
+    p.add_argument('--decoder', action='store_true', help='also segment with the whole U-Net, decoder included')
     p.add_argument('--frozen', action='store_true', help='also train the head alone, over a random and over the pretrained body')
     p.add_argument('--color', action='store_true', help='let the bodies see color, from zero; else they see lightness, as in pretraining')
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR', help='learning rates that each arm tries on validation images first')

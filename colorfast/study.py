@@ -25,12 +25,12 @@ from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
 PRESETS = dict(
-    demo = dict(arch='resnet18', max_stride=8, size=64, limit=None, pretext='cgan', critic_nf=16, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
-                arms=['scratch','pretrained','pretrained_unet'], budgets=[], color=False, tune={},
+    demo = dict(arch='resnet18', max_stride=8, size=64, limit=None, pretext='cgan', critic_nf=16, lambda_l1=400, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
+                arms=['scratch','pretrained'], budgets=[], color=False, tune={},
                 multilabel=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
-                segment=dict(epochs=20, bs=16, lr=4e-3, unet='SlimUnet'),
+                segment=dict(epochs=20, bs=16, lr=8e-3, unet='SlimUnet'),
                 scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)),
-    paper = dict(arch='resnet18', max_stride=None, size=256, limit=None, pretext='cgan', critic_nf=64, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
+    paper = dict(arch='resnet18', max_stride=None, size=256, limit=None, pretext='cgan', critic_nf=64, lambda_l1=100, epochs=20, bs=4, lr=[2e-4,2e-4], schedule='flat', # arch: chosen
                  arms=['scratch','pretrained','pretrained_unet'], budgets=[], color=False, tune=dict(lr=[3e-4,1e-3,3e-3]), # all chosen
                  multilabel=dict(epochs=20, bs=16, lr=1e-3, head={}), segment=dict(epochs=20, bs=8, lr=1e-3, unet='SlimUnet'), scenes={})) # all chosen
 
@@ -85,9 +85,10 @@ TASKS = ('multilabel','segment')
 def make_pretext(
     name:str='cgan', # 'cgan' or 'regression'
     critic_nf:int=64, # Channels of the critic's first layer
+    lambda_l1:float=100., # Weight of L1 beside the critic
 )->Pretext: # `CGAN` or `Regression`
     "A pretext task by name, for the command line."
-    kinds = dict(cgan=lambda: CGAN(nf=critic_nf), regression=Regression)
+    kinds = dict(cgan=lambda: CGAN(nf=critic_nf, lambda_l1=lambda_l1), regression=Regression)
     if name not in kinds: raise ValueError(f"unknown pretext '{name}': expected one of {', '.join(kinds)}")
     return kinds[name]()
 
@@ -115,7 +116,7 @@ def pretrain(
     set_seed(seed)
     prev = Previews(epochs=sorted({1, cfg['epochs']} | {e for e in (2,5,10,15) if e<cfg['epochs']}))
     cbs = [prev] + ([ProbeCallback(probe_dls)] if probe_dls else [])
-    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf']), lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs)
+    learn = colorize_learner(dls, get_arch(cfg['arch']), make_pretext(cfg['pretext'], cfg['critic_nf'], cfg['lambda_l1']), lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs)
     cp = Checkpoint(out/'checkpoint.pth', seed)
     start = cp.resume(learn) if resume else 0
     if not start: cp.fn.unlink(missing_ok=True)
