@@ -333,7 +333,7 @@ def before_after(
     before, # PIL image, or anything `PIL.Image.open` takes
     after, # The same, of the same size
     height:int=320, # On the page, px
-    alt:str='the same picture before and after', # For readers who do not see it
+    alt:str='a picture', # What it shows, for readers who do not see it
 )->object: # IPython's `HTML`, self-contained
     "One picture over the other, with a slider between."
     from IPython.display import HTML # only where there is a notebook
@@ -342,8 +342,8 @@ def before_after(
     src = [_jpeg_url(o, height) for o in ims]
     move = "this.parentElement.children[1].style.clipPath='inset(0 0 0 '+this.value+'%)'"
     return HTML('<div style="position:relative;display:inline-block;max-width:100%">'
-        f'<img src="{src[0]}" alt="{html.escape(alt)}" style="display:block;max-width:100%;height:auto;margin:0">'
-        f'<img src="{src[1]}" alt="" style="position:absolute;left:0;top:0;width:100%;height:auto;margin:0;clip-path:inset(0 0 0 50%)">'
+        f'<img src="{src[0]}" alt="{html.escape(alt)}: before" style="display:block;max-width:100%;height:auto;margin:0">'
+        f'<img src="{src[1]}" alt="{html.escape(alt)}: after" style="position:absolute;left:0;top:0;width:100%;height:auto;margin:0;clip-path:inset(0 0 0 50%)">'
         f'<input type="range" value="50" aria-label="{html.escape(alt)}" oninput="{move}" style="position:absolute;left:0;bottom:.5rem;width:100%;margin:0"></div>')
 
 def _jpeg_url(im, height): # at most twice as high as shown
