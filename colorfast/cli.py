@@ -25,11 +25,9 @@ def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
 def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     from colorfast.study import get_preset
     over = dict(arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit) | over
-    if getattr(a, 'budgets', None): over['budgets'] = a.budgets
-    if getattr(a, 'color', False): over['color'] = True
+    over |= dict(budgets=getattr(a, 'budgets', None), color=getattr(a, 'color', None) or None) # None leaves the preset's
     if getattr(a, 'tune_lr', None): over['tune'] = dict(lr=a.tune_lr)
-    arms = get_preset(preset)['arms'] + ['pretrained_unet']*getattr(a, 'decoder', False) + ['scratch_frozen','pretrained_frozen']*getattr(a, 'frozen', False)
-    if arms!=get_preset(preset)['arms']: over['arms'] = arms
+    over['arms'] = get_preset(preset)['arms'] + ['pretrained_unet']*getattr(a, 'decoder', False) + ['scratch_frozen','pretrained_frozen']*getattr(a, 'frozen', False)
     for o in getattr(a, 'set', None) or []:
         for k,v in o.items(): over[k] = over[k]|v if isinstance(v, dict) and isinstance(over.get(k), dict) else v
     return get_preset(preset, **over)

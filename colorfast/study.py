@@ -472,8 +472,7 @@ def _tried(st, cfg, task, arm): return [st.get(_trial(task, arm, i))[0] for i in
 def _tuned(st, cfg, task, arm): # settings of this arm
     tried = _tried(st, cfg, task, arm)
     best = max(tried, key=lambda o: o['valid']) if tried else {}
-    c = cfg[task] | {k:best[k] for k in cfg['tune'] if best}
-    return c | dict(lr=c['lr'].get(arm, c['lr']['scratch'])) if isinstance(c['lr'], dict) else c
+    return cfg[task] | {k:best[k] for k in cfg['tune'] if best}
 
 # %% ../nbs/09_study.ipynb #8dbdb787
 def _collect(st, cfg, seeds): # everything stored, as results.json has it, and the arrays
@@ -620,8 +619,6 @@ def arms_table(
             rows.append([o['n_train'], _labels[a], _fmt(o[a][k])]+row)
     return pd.DataFrame(rows, columns=['labelled pictures','arm',_names[k]+' (%)','gain','95 % interval over seeds (t)','over test images (bootstrap)'])
 
-def _plain_table(df): return list(df.columns),df.values.tolist()
-
 def _tuning_note(r): # what each arm tried on validation images
     if 'tuning' not in r: return ''
     one = lambda o: ', '.join(f'{k} {v:g}' for k,v in o.items() if k!='valid')
@@ -657,7 +654,7 @@ def write_report(
     if c := res.get('colorization'):
         h += ['<h2>Colorization</h2>', fig('colorings'), f"<p class=note>{c['n']} images of the {c['split']} split. Higher PSNR and SSIM are better; colorfulness should be the truth's.</p>", _color_table(c), fig('progress'), fig('probe')]
     for t in TASKS:
-        if t in res: h += [f'<h2>{t.capitalize()}</h2>', f"<p class=note>Scores on the {res[t]['split']} split; mean ± standard deviation over {_n_seeds(res[t], t)} seed(s).</p>", _task_table(res[t], t), _table(*_plain_table(arms_table(res, t)), ours=False), _tuning_note(res[t])] + ([fig('masks')] if t=='segment' else [])
+        if t in res: h += [f'<h2>{t.capitalize()}</h2>', f"<p class=note>Scores on the {res[t]['split']} split; mean ± standard deviation over {_n_seeds(res[t], t)} seed(s).</p>", _task_table(res[t], t), _table((df := arms_table(res, t)).columns, df.values, ours=False), _tuning_note(res[t])] + ([fig('masks')] if t=='segment' else [])
     h += [fig(o) for o in ('efficiency','scores','classes','losses')] + [_paper_note(res)]
     env = res.get('environment',{})
     h += ['<h2>Run it again</h2>', f'<pre>{html.escape(command)}</pre>' if command else '', f"<p>Seconds: {html.escape(str(env.get('seconds')))}; device {html.escape(str(env.get('device')))}, {env.get('threads')} threads; {html.escape(str(env.get('versions')))}</p>", f"<details><summary>Settings</summary><pre>{html.escape(json.dumps(res.get('config'), indent=1))}</pre></details>"]

@@ -84,9 +84,11 @@ def layers(self:Body,
 
 def _padded(weights, body): # zeros for the first layer's weights of ab
     conv = first(o for o in body.modules() if isinstance(o, nn.Conv2d))
-    key = first(k for k,v in body.named_parameters() if v is conv.weight)
+    return _widened(weights, first(k for k,v in body.named_parameters() if v is conv.weight), 3)
+
+def _widened(weights, key, n): # zeros, so that the convolution `key` takes `n` input channels
     w = weights[key]
-    return weights | {key: torch.cat([w, w.new_zeros(len(w), 2, *w.shape[2:])], 1)}
+    return weights | {key: torch.cat([w, w.new_zeros(len(w), n-w.shape[1], *w.shape[2:])], 1)}
 
 def scratch_body(
     arch='resnet18', # Function or name for `get_arch`
@@ -157,12 +159,8 @@ class LUnet(nn.Sequential):
     ):
         if decoder and not (pretrained and body.decoder): raise ValueError('found a body without a decoder, expected one of load_unet: slim_unet_learner(dls, load_unet(run), decoder=True)')
         unet = SlimUnet(body.layers(pretrained), n_out, img_size, y_range=None, n_in=3 if body.color else 1)
-        if decoder: unet.load_state_dict(self._fit(unet, body.decoder), strict=False)
+        if decoder: unet.load_state_dict(_widened(body.decoder, '2.0.0.weight', unet[2][0][0].in_channels), strict=False) # the input, seen again at full size, may have ab, too
         super().__init__(body.to_l(), unet)
-    def _fit(self, unet, weights): # the input seen again at full size may have ab, too: zeros
-        key,w = '2.0.0.weight',weights['2.0.0.weight']
-        n = unet.state_dict()[key].shape[1]-w.shape[1]
-        return weights | {key: torch.cat([w, w.new_zeros(len(w), n, *w.shape[2:])], 1)}
 
 # %% ../nbs/07_transfer.ipynb #3fc1214b
 def _unet_split(n): # as `_split`, with body and decoder inside
