@@ -259,7 +259,8 @@ def draw_probe(
     axs[1].plot([o['psnr'] for o in seen], [100*o['map'] for o in seen], 'o-', color='tab:orange')
     for o in seen: axs[1].annotate(f"epoch {o['epoch']}", (o['psnr'],100*o['map']), xytext=(4,-10), textcoords='offset points', fontsize=7)
     for ax,n in zip(axs, ('epoch','PSNR (dB)')): ax.axhline(100*rows[0]['map'], color='tab:gray', ls='--', lw=1); ax.set_xlabel(n)
-    axs[0].set_ylabel('probe: mean average precision (%)')
+    axs[0].xaxis.get_major_locator().set_params(integer=True); axs[1].margins(x=.2) # room for the last label
+    axs[0].set_ylabel('mean average precision (%)', fontsize=8)
     return fig
 
 @patch
