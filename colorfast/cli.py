@@ -52,18 +52,24 @@ def _pretrain(a):
     if res: _say(a.out, res) # of several processes the first speaks
 
 # %% ../nbs/10_cli.ipynb #06f5d93e
+def _workers(n): # runs at once: as many as asked for, else one for each core, up to four; a graphics card takes one
+    import torch
+    if n is None: return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
+    if n<1: raise ValueError(f'--workers is {n}, expected 1 or more')
+    return n
+
 def _transfer(a):
     from colorfast.study import run_transfer
     over = {k:v for k,v in dict(epochs=a.epochs, bs=a.bs, lr=a.lr).items() if v is not None}
     if a.size is None and a.body!='scratch': # as in pretraining
         from colorfast.transfer import load_body
         a.size = load_body(a.body).card.get('size')
-    _say(a.out, run_transfer(a.task, a.data, a.body, a.out, _settings(a, **{a.task:over}), a.kind, a.seeds, a.command))
+    _say(a.out, run_transfer(a.task, a.data, a.body, a.out, _settings(a, **{a.task:over}), a.kind, a.seeds, a.command, _workers(a.workers)))
 
 def _study(a):
     from colorfast.study import run_study
     cfg = _settings(a, a.preset, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
-    _say(a.out, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, a.command, a.colorize_kind, a.downstream_kind))
+    _say(a.out, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, a.command, a.colorize_kind, a.downstream_kind, _workers(a.workers)))
 
 def _demo(a):
     from colorfast.scenes import make_scenes
@@ -71,7 +77,7 @@ def _demo(a):
     out = Path(a.out)
     cfg = get_preset('demo', arch=a.arch, size=a.size, epochs=a.epochs)
     path = make_scenes(out/'scenes', size=cfg['size'], **cfg['scenes'])
-    _say(out, run_study(path, path, out, cfg, a.seeds, a.command))
+    _say(out, run_study(path, path, out, cfg, a.seeds, a.command, workers=_workers(None)))
     _open(out/'report.html')
 
 def _colorize(a):
@@ -98,6 +104,7 @@ def _downstream(p): # options of everything that trains labelled tasks
     p.add_argument('--decoder', action='store_true', help='also segment with the whole U-Net, decoder included')
     p.add_argument('--frozen', action='store_true', help='also train the head alone, over a random and over the pretrained body')
     p.add_argument('--color', action='store_true', help='let the bodies see color, from zero; else they see lightness, as in pretraining')
+    p.add_argument('--workers', type=int, help='downstream runs at once, each with its share of the cores; default: one a core, up to four')
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR', help='learning rates that each arm tries on validation images first')
 
 def _verb(sub, name, f, help, example):

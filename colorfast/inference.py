@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['upsample_ab', 'to_gamut', 'colorize_image', 'Colorizer', 'colorize_files', 'export_script', 'load_script',
-           'before_after']
+           'before_after', 'image_slider']
 
 # %% ../nbs/08_inference.ipynb #069b5aac
 import base64, contextlib, glob, html, io, json, os, sys, warnings
@@ -349,3 +349,19 @@ def before_after(
 def _jpeg_url(im, height): # at most twice as high as shown
     im = im.convert('RGB'); im.thumbnail((8*height, 2*height)); f = io.BytesIO(); im.save(f, 'JPEG', quality=85)
     return 'data:image/jpeg;base64,' + base64.b64encode(f.getvalue()).decode()
+
+# %% ../nbs/08_inference.ipynb #7f512876
+def image_slider(
+    images:dict, # From label, such as the value of a setting, to PIL image; in the order of the slider
+    name:str='', # What the labels are values of
+    height:int=160, # On the page, px
+    alt:str='a picture', # What they show, for readers who do not see it
+)->object: # IPython's `HTML`, self-contained
+    "One of several pictures, chosen by a slider."
+    from IPython.display import HTML # only where there is a notebook
+    if not images: raise ValueError('found no pictures, expected a dict from label to picture')
+    says = [html.escape(f'{name} {k}'.strip()) for k in images]
+    pics = ''.join(f'<img src="{_jpeg_url(im, height)}" alt="{html.escape(alt)}, {s}" style="display:{"none" if i else "block"};height:{height}px;max-width:100%;object-fit:contain;object-position:left;margin:0">'
+                   for i,(s,im) in enumerate(zip(says, images.values())))
+    move = "for(let i=0,p=this.parentElement.firstElementChild.children;i<p.length;i++)p[i].style.display=i==this.value?'block':'none';this.nextElementSibling.textContent=this.dataset.says.split('|')[this.value]"
+    return HTML(f'<div><div>{pics}</div><input type="range" min="0" max="{len(images)-1}" value="0" aria-label="{html.escape(name or alt)}" data-says="{"|".join(says)}" oninput="{move}"> <output>{says[0]}</output></div>')

@@ -9,9 +9,10 @@ __all__ = ['PRESETS', 'TASKS', 'ARMS', 'get_preset', 'color_dls', 'task_dls', 'm
            'run_pretrain', 'run_transfer', 'arms_table', 'write_report']
 
 # %% ../nbs/09_study.ipynb #a425f1ed
-import base64, html, io, itertools, json, os, platform, sys, time, torch, torchvision, fastai
+import base64, html, io, itertools, json, multiprocessing, os, platform, signal, sys, threading, time, torch, torchvision, fastai
 import numpy as np
-from contextlib import ExitStack, nullcontext
+from concurrent import futures
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from fastai.vision.all import *
 from .color import *
 from .scenes import *
@@ -47,8 +48,9 @@ def get_preset(
         if k not in cfg: raise ValueError(f"unknown setting '{k}': expected one of {', '.join(cfg)}")
     for k,v in over.items():
         if isinstance(cfg[k], dict) and v is not None:
+            if not isinstance(v, dict): raise ValueError(f"setting '{k}' is {v!r}, expected values by name, such as {k}.epochs=5")
             if k!='scenes' and (bad := set(v)-set(cfg[k] or _TUNABLE)): raise ValueError(f"unknown setting '{k}.{min(bad)}': expected one of {', '.join(cfg[k] or _TUNABLE)}")
-            cfg[k].update(v)
+            cfg[k] = dict(v) if k=='tune' else cfg[k]|v # trials are listed anew
         elif v is not None: cfg[k] = v
     return cfg
 
@@ -93,13 +95,14 @@ def make_pretext(
     return kinds[name]()
 
 def _fit(learn, cfg, cbs=(), name='', start=0): # bars in a terminal; elsewhere a line an epoch
-    tty = sys.stdout.isatty()
+    tty = sys.stdout.isatty() and not multiprocessing.parent_process() # the bars of several workers would write over each other
     with ExitStack() as s:
         if not tty: s.enter_context(learn.no_bar()); s.enter_context(learn.no_logging())
         fit = learn.fit if cfg.get('schedule')=='flat' else learn.fit_one_cycle
         fit(cfg['epochs'], cfg.get('lr'), cbs=list(cbs)+[LineLog(cfg.get('log'), prefix=name, start=start)], start_epoch=start)
 
-def _test_split(dls): return (2,'test') if len(dls.loaders)>2 else (1,'val')
+def _test_split(dls): # index and name of the images to score
+    return (2,getattr(dls[2],'scored','test')) if len(dls.loaders)>2 else (1,'val')
 
 # %% ../nbs/09_study.ipynb #5c81db71
 def pretrain(
@@ -412,6 +415,7 @@ def run_study(
     command:str=None, # The command line that was typed, for the report
     colorize_kind:str=None, # As in `color_dls`
     downstream_kind:str=None, # As in `task_dls`
+    workers:int=1, # Downstream runs trained at once, each in a process with its share of the cores
 )->dict: # As written to results.json
     "Pretrain, transfer in pairs, compare, draw and report; what is done is not done again."
     cfg,out = cfg or get_preset(),Path(out)
@@ -421,10 +425,10 @@ def run_study(
     st = Store(out/'units')
     seconds = st.get('seconds')[0] if st.has('seconds') else {}
     if not st.has('colorization'):
-        probe = task_dls('multilabel', downstream_data, downstream_kind, size=cfg['size'], bs=cfg['multilabel']['bs'], limit=cfg['limit'])
+        probe = _task_loaders('multilabel', downstream_data, downstream_kind, cfg)
         f = lambda: pretrain(color_dls(colorize_data, colorize_kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit']), out, cfg, resume=True, probe_dls=probe)
         st.put('colorization', _clock(seconds, 'pretrain', f)); st.put('seconds', seconds)
-    _run_arms(st, cfg, downstream_data, _study_body(out, cfg), seeds, seconds, kind=downstream_kind)
+    _run_arms(st, cfg, downstream_data, partial(_study_body, out, cfg), seeds, seconds, kind=downstream_kind, workers=workers)
     return report_study(out, config, seeds, seconds, command)
 
 # %% ../nbs/09_study.ipynb #87e2d946
@@ -433,48 +437,95 @@ def _study_body(run, cfg): # the body, with the decoder beside it where the fold
     if (Path(run)/'colorizer.json').exists() and json.loads((Path(run)/'colorizer.json').read_text()).get('unet')=='SlimUnet': body.decoder = load_unet(run).decoder
     return body
 
-def _run_arms(st, cfg, data, body, seeds, seconds, tasks=TASKS, kind=None): # downstream units that are missing
-    for task in tasks:
-        arms = [a for a in arms_of(task, cfg) if (body.weights or not a.startswith('pretrained')) and (body.decoder or a!='pretrained_unet')]
-        load = _once(lambda: task_dls(task, data, kind, size=cfg['size'], bs=cfg[task]['bs'], limit=cfg['limit']))
-        for arm in arms: _tune(st, cfg, load, task, body, arm, seconds)
-        for n,seed,arm in itertools.product([None]+list(cfg['budgets']), range(seeds), arms):
-            name = _unit(task, arm, seed, n)
-            if st.has(name): continue
-            dls,c = load(),_tuned(st, cfg, task, arm)
-            if n: c,dls = c|dict(epochs=_more_epochs(c['epochs'], n, len(dls.train_ds))),dls.few(n, seed)
-            f = lambda: transfer_run(task, dls, body, arm, c, seed, f"{task} {arm} {seed}{f' of {n}' if n else ''}  ")
-            learn,scores,arrays = _clock(seconds, task, f)
-            if seed==0 and not n: _atomic_save(learn.model.state_dict(), st.path/f'{task}_{arm}.pth')
-            st.put(name, scores|dict(epochs=c['epochs'], lr=c['lr'], n_train=len(dls.train_ds)), arrays); st.put('seconds', seconds)
+def _task_loaders(task, data, kind, cfg): # with images to choose on and others to score; what cannot be trained is found before anything is
+    load = partial(task_dls, task, data, kind, size=cfg['size'], bs=cfg[task]['bs'], limit=cfg['limit'])
+    dls = load()
+    if len(dls.loaders)<3:
+        print(f'{data}: its validation split is scored in place of a test split; what has to be chosen is chosen on training images that are set aside')
+        dls = load(valid=None, test='val')
+        if len(dls.loaders)>2: dls[2].scored = 'val'
+    for n in cfg['budgets']: dls.few(n)
+    return dls
 
-def _unit(task, arm, seed, n=None): return f'{task}_{arm}_{seed}' + (f'_of_{n}' if n else '')
+def _arms_with(body, task, cfg): # the arms that a body can serve
+    arms = arms_of(task, cfg)
+    if 'pretrained_unet' in arms and body.weights and not body.decoder: warn('the arm pretrained_unet is left out: there is no colorizer with a SlimUnet beside the body')
+    return [a for a in arms if (body.weights or not a.startswith('pretrained')) and (body.decoder or a!='pretrained_unet')]
+
+def _run_arms(st, cfg, data, make_body, seeds, seconds, tasks=TASKS, kind=None, workers=1): # downstream units that are missing
+    body = make_body()
+    arms = {t:_arms_with(body, t, cfg) for t in tasks}
+    units = lambda ns,seeds,trials: [(t,a,seed,n,i) for t in tasks for n in ns for seed in seeds for i in trials for a in arms[t]]
+    for jobs in (units([None], [_tune_seed], range(len(_trials(cfg)))), units([None]+list(cfg['budgets']), range(seeds), [None])):
+        jobs,begin = [o for o in jobs if not st.has(_unit(*o))],time.time()
+        for stage in _train_units(jobs, workers, st.path, cfg, data, kind, make_body):
+            seconds[stage] = round(seconds.get(stage,0)+time.time()-begin, 1); begin = time.time()
+            st.put('seconds', seconds)
+
+def _unit(task, arm, seed, n=None, i=None): # name of a unit of work: `n` labels, or all; `i`, a trial of tuning
+    return f'{task}_{arm}_{seed}' + (f'_of_{n}' if n else '') if i is None else f'tune_{task}_{arm}_{i}'
 def _once(f): # a function that is called when first asked
     got = []
     return lambda: got[0] if got else got.append(f()) or got[0]
 def _more_epochs(epochs, n, of): return round(epochs*max(1, of/n)**.5)
 
-# %% ../nbs/09_study.ipynb #af93c726
+# %% ../nbs/09_study.ipynb #84fb0f77
+class _Trainer: # trains units of work and stores them; data and body are loaded when first asked for
+    def __init__(self, path, cfg, data, kind, make_body, quiet=False):
+        self.st,self.cfg,self.quiet,self.body = Store(path),cfg,quiet,_once(make_body)
+        self.loads = {t:_once(partial(_task_loaders, t, data, kind, cfg)) for t in TASKS}
+    def load(self, task):
+        with redirect_stdout(io.StringIO() if self.quiet else sys.stdout): return self.loads[task]()
+    def __call__(self, task, arm, seed, n=None, i=None):
+        st,cfg,dls,trial = self.st,self.cfg,self.load(task),{} if i is None else _trials(self.cfg)[i]
+        c = cfg[task]|trial if trial else _tuned(st, cfg, task, arm)
+        if n: c,dls = c|dict(epochs=_more_epochs(c['epochs'], n, len(dls.train_ds))),dls.few(n, seed)
+        name = f'tune {task} {arm} {trial}  ' if trial else f"{task} {arm} {seed}{f' of {n}' if n else ''}  "
+        learn,scores,arrays = transfer_run(task, dls, self.body(), arm, c, seed, name, test=not trial)
+        if seed==0 and not n: _atomic_save(learn.model.state_dict(), st.path/f'{task}_{arm}.pth')
+        res = trial|dict(valid=scores[_scores[task][0]]) if trial else scores|dict(epochs=c['epochs'], lr=c['lr'], n_train=len(dls.train_ds))
+        st.put(_unit(task, arm, seed, n, i), res, arrays)
+        return f'tune {task}' if trial else task
+
+# %% ../nbs/09_study.ipynb #8dbdb787
+_worker = {} # of a process that trains units
+def _begin(threads, *args): # in a new process
+    signal.signal(signal.SIGINT, signal.SIG_IGN) # whoever began it ends it
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start() # nobody is left to work for
+    warnings.showwarning = lambda m, *args, **kw: print(f'note: {m}', file=sys.stderr)
+    torch.set_num_threads(threads)
+    _worker['train'] = _Trainer(*args, quiet=True) # what loading has to say was said
+def _work(job): return _worker['train'](*job)
+
+def _train_units(jobs, workers, *args): # gives the stage of each unit when it is done
+    train = _Trainer(*args)
+    for t in dict.fromkeys(o[0] for o in jobs): train.load(t) # errors in the data come before hours of work
+    if workers<2 or len(jobs)<2:
+        for o in jobs: yield train(*o)
+        return
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore::FutureWarning') # other libraries' news, while the workers import them
+    begin = partial(_begin, max(1, torch.get_num_threads()//workers), *args)
+    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context('spawn'), begin)
+    try:
+        for o in futures.as_completed([pool.submit(_work, j) for j in jobs]): yield o.result()
+    except BaseException:
+        for p in multiprocessing.active_children(): p.terminate()
+        raise
+    finally: pool.shutdown(cancel_futures=True)
+
+# %% ../nbs/09_study.ipynb #ec4d4d6f
 _tune_seed = 1000 # none of the study's
 
 def _trials(cfg): return [dict(zip(cfg['tune'], o)) for o in itertools.product(*cfg['tune'].values())] if cfg['tune'] else []
 
-def _trial(task, arm, i): return f'tune_{task}_{arm}_{i}'
-
-def _tune(st, cfg, load, task, body, arm, seconds): # trials that are missing
-    for i,trial in enumerate(_trials(cfg)):
-        if st.has(_trial(task, arm, i)): continue
-        f = lambda: transfer_run(task, load(), body, arm, cfg[task]|trial, _tune_seed, f'tune {task} {arm} {trial}  ', test=False)[1]
-        st.put(_trial(task, arm, i), trial|dict(valid=_clock(seconds, f'tune {task}', f)[_scores[task][0]])); st.put('seconds', seconds)
-
-def _tried(st, cfg, task, arm): return [st.get(_trial(task, arm, i))[0] for i in range(len(_trials(cfg))) if st.has(_trial(task, arm, i))]
+def _tried(st, cfg, task, arm): return [st.get(o)[0] for i in range(len(_trials(cfg))) if st.has(o := _unit(task, arm, _tune_seed, i=i))]
 
 def _tuned(st, cfg, task, arm): # settings of this arm
     tried = _tried(st, cfg, task, arm)
     best = max(tried, key=lambda o: o['valid']) if tried else {}
     return cfg[task] | {k:best[k] for k in cfg['tune'] if best}
 
-# %% ../nbs/09_study.ipynb #8dbdb787
+# %% ../nbs/09_study.ipynb #e1d12c19
 def _collect(st, cfg, seeds): # everything stored, as results.json has it, and the arrays
     res,runs = ({'colorization':st.get('colorization')[0]} if st.has('colorization') else {}),{}
     for task in TASKS:
@@ -484,7 +535,7 @@ def _collect(st, cfg, seeds): # everything stored, as results.json has it, and t
         res[task] = _arm_scores(task, got[None])
         res[task]['split'] = next(iter(got[None].values()))[0][0]['split']
         res[task]['each_class'] = {a:{k:[o[0]['each_class'][k] for o in v] for k in v[0][0]['each_class']} for a,v in got[None].items()}
-        if len(got)>1: res[task]['budgets'] = {str(n):_arm_scores(task, v) for n,v in got.items() if n and v}
+        if few := {str(n):_arm_scores(task, v) for n,v in got.items() if n and v}: res[task]['budgets'] = few
         if cfg.get('tune'): res[task]['tuning'] = {a:dict(tried=_tried(st,cfg,task,a), chosen={k:_tuned(st,cfg,task,a)[k] for k in cfg['tune']}) for a in got[None]}
     return res,runs
 
@@ -495,7 +546,7 @@ def _arm_scores(task, got): # every arm's scores, and its gain over what it is h
     if 'pretrained' in g: res['gain'] = g.pop('pretrained')
     return res | ({'gains':g} if g else {})
 
-# %% ../nbs/09_study.ipynb #27e75317
+# %% ../nbs/09_study.ipynb #56e86b8e
 def report_study(
     out, # Folder of a study
     config:dict, # What `run_study` was called with
@@ -524,7 +575,7 @@ def report_study(
     write_report(out, res, list(figs), command)
     return res
 
-# %% ../nbs/09_study.ipynb #e1d12c19
+# %% ../nbs/09_study.ipynb #1716d220
 def run_pretrain(
     data, # Folder: scenes, COCO, VOC or pictures
     out, # Folder for everything that comes out
@@ -550,20 +601,22 @@ def run_transfer(
     kind:str=None, # As in `color_dls`
     seeds:int=1, # Pairs of runs
     command:str=None, # The command line, for the report
+    workers:int=1, # As in `run_study`
 )->dict: # As written to results.json
     "Train one task from scratch, and with `body` beside it; what is done is not done again."
     cfg,out = cfg or get_preset(),Path(out)
     scratch = str(body)=='scratch'
-    arch = scratch_body(cfg['arch'], cfg['max_stride'], cfg['color']) if scratch else _study_body(body, cfg)
+    make_body = partial(scratch_body, cfg['arch'], cfg['max_stride'], cfg['color']) if scratch else partial(_study_body, body, cfg)
+    arch = make_body()
     out.mkdir(parents=True, exist_ok=True)
     config = cfg | dict(arch=arch.arch, max_stride=arch.max_stride, task=task, data=str(data), kind=kind, body=str(body), seeds=seeds)
     _same_config(out, config)
     st = Store(out/'units')
     seconds = st.get('seconds')[0] if st.has('seconds') else {}
-    _run_arms(st, cfg, data, arch, seeds, seconds, [task], kind)
+    _run_arms(st, cfg, data, make_body, seeds, seconds, [task], kind, workers)
     return report_study(out, config, seeds, seconds, command)
 
-# %% ../nbs/09_study.ipynb #857fbfbb
+# %% ../nbs/09_study.ipynb #89b3160e
 _captions = dict(
     colorings='Test images: gray input, prediction, target. From the picture with the smallest color error (left) to the one with the largest (right), in equal steps.',
     progress='The same validation images as training went on: gray input first, original last.',
@@ -587,7 +640,7 @@ def _color_table(c):
             for k,r in [('ours',c)]+[(k,c[k]) for k in ('grey','mean_color','image_mean')]]
     return _table(('', 'PSNR (dB)', 'lowest to highest', 'SSIM', 'colorfulness'), rows+[('truth','','','',f"{c['colorfulness']['truth']:.1f}")])
 
-# %% ../nbs/09_study.ipynb #1716d220
+# %% ../nbs/09_study.ipynb #a4d01e02
 def _fmt(xs): # mean and standard deviation over seeds, in percent
     xs = 100*np.array(xs)
     return f'{xs.mean():.1f}' + (f' ± {xs.std(ddof=1):.1f}' if len(xs)>1 else '')
@@ -603,7 +656,7 @@ def _task_table(r, task):
         rows.append(row)
     return _table(['%','from scratch']+(['pretrained','gain','95 % interval'] if 'gain' in r else []), rows)
 
-# %% ../nbs/09_study.ipynb #e8bbc527
+# %% ../nbs/09_study.ipynb #2d9077cc
 def _ci(ci): return f'{100*ci[0]:+.1f} to {100*ci[1]:+.1f}' if ci else ''
 
 def arms_table(
@@ -639,7 +692,7 @@ def _verdict(res): # in words, what won and what lost
             out.append(f"{t.capitalize()}: pretrained {'beats' if m>0 else 'does not beat'} from scratch by {100*m:+.1f} points of {_names[k]}{sure}.")
     return out
 
-# %% ../nbs/09_study.ipynb #89b3160e
+# %% ../nbs/09_study.ipynb #25d889a7
 def write_report(
     out, # Folder of the run; report.html is written there
     res:dict, # As in results.json; missing parts are left out

@@ -38,10 +38,11 @@ class RGBToLab(RGBToL):
         return torch.cat([super().forward(x), rgb2l_ab(x)[1].as_subclass(Tensor)], 1)
 
 # %% ../nbs/07_transfer.ipynb #57860563
-def _split(n): # body cut in two after `n` layers, and the head: where fastai's own splitter for that family cuts
+def _split(n, part=noop): # body cut in two after `n` layers, and the rest: where fastai's own splitter for that family cuts
     def _f(m):
-        k = min(n, len(m[0])-1) # a body without its deepest stages: before the last one
-        return L(m[0][:k], m[0][k:], m[1:]).map(params)
+        body,*rest = part(m)
+        k = min(n or len(body), len(body)-1) # a body without its deepest stages, or of unknown family: before the last one
+        return L(body[:k], body[k:], nn.ModuleList(rest)).map(params)
     return _f
 
 class Body:
@@ -163,13 +164,6 @@ class LUnet(nn.Sequential):
         super().__init__(body.to_l(), unet)
 
 # %% ../nbs/07_transfer.ipynb #3fc1214b
-def _unet_split(n): # as `_split`, with body and decoder inside
-    def _f(m):
-        body,*rest = m[1]
-        k = min(n or len(body)-1, len(body)-1)
-        return L(body[:k], body[k:], nn.ModuleList(rest)).map(params)
-    return _f
-
 @delegates(Learner.__init__)
 def slim_unet_learner(
     dls, # `SegmentDataLoaders`, or others with RGB in [0,1]
@@ -183,7 +177,7 @@ def slim_unet_learner(
     n_out = ifnone(n_out, get_c(dls))
     if not n_out: raise ValueError('the number of classes cannot be seen from the data: pass n_out')
     model = LUnet(body, n_out, pretrained, decoder, dls.one_batch()[0].shape[-2:])
-    learn = Learner(dls, model, splitter=kwargs.pop('splitter', None) or _unet_split(body.n_split), **kwargs)
+    learn = Learner(dls, model, splitter=kwargs.pop('splitter', None) or _split(body.n_split, itemgetter(1)), **kwargs)
     if pretrained: learn.freeze()
     return learn
 

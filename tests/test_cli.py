@@ -107,6 +107,16 @@ def test_interrupt_says_how_to_go_on(root):
     finally: p.kill()
     assert p.returncode==130 and '--resume' in err and 'Traceback' not in err
 
+def test_interrupt_ends_the_workers(root):
+    p = subprocess.Popen([sys.executable, '-m', 'colorfast.cli', 'transfer', 'multilabel', str(root/'scenes'), '--body', str(root/'run'), '--out', str(root/'ended'), '--workers', '2', '--epochs', '900', *SMALL],
+                         env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        while 'epoch' not in (line := p.stdout.readline()): assert line, p.stderr.read()
+        p.send_signal(signal.SIGINT)
+        _,err = p.communicate(timeout=120) # returns when no process is left that could write
+    finally: p.kill()
+    assert p.returncode==130 and 'the same command goes on' in err and 'Traceback' not in err
+
 def test_mistakes_get_one_line(root, tmp_path):
     one_line(colorfast('pretrain', tmp_path/'nowhere', '--out', tmp_path/'o', ok=False), 'nowhere', 'does not exist')
     (tmp_path/'empty').mkdir()
@@ -131,6 +141,9 @@ def test_study_schema_and_second_call(root):
     assert 'epoch' not in colorfast(*args).stdout
     after = lambda: {o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
     assert before==after()
+    twin = [root/'twin' if o==root/'study' else o for o in args]
+    colorfast(*twin, '--workers', 2) # at once, or one after the other: the same
+    assert all(json.loads((root/'twin'/'results.json').read_text())[t]==res[t] for t in ('multilabel','segment'))
     more = colorfast(*args, '--budgets', '16', '--frozen').stdout # a study may grow
     assert 'segment scratch 0 of 16' in more and 'multilabel pretrained_frozen 1' in more and 'multilabel scratch 0  ' not in more
     assert before.items() <= (after() | {'seconds.json':before['seconds.json']}).items()
