@@ -47,6 +47,13 @@ def add_alts(nb):
             c['source'] = f"#| fig-alt: {json.dumps('Figure: ' + (said or 'output of the cell'))}\n{src}"
     return nb
 
+def plain_signatures(nb):
+    "Take links out of the signatures, where they cannot be followed."
+    def fence(m): return re.sub(r'\[(`[^`\]]+`)\]\([^)]*\)', r'\1', m[0])
+    for o in (o for c in nb['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})):
+        o['data']['text/markdown'] = re.sub(r'^```.*?^```', fence, text(o['data']['text/markdown']), flags=re.S|re.M)
+    return nb
+
 def prune_sidebar(proc):
     "Leave out of the sidebar the pages that do not exist, and name them."
     import yaml
@@ -135,7 +142,7 @@ def site(cfg):
     nbdev_sidebar.__wrapped__()
     proc_nbs(n_workers=0)
     for f in proc.rglob('*.ipynb'):
-        f.write_text(json.dumps(add_alts(json.loads(f.read_text(encoding='utf-8'))), ensure_ascii=False), encoding='utf-8')
+        f.write_text(json.dumps(plain_signatures(add_alts(json.loads(f.read_text(encoding='utf-8')))), ensure_ascii=False), encoding='utf-8')
     prune_sidebar(proc)
     built = build(proc)
     built.say(f'{len(built.pages)} pages')
