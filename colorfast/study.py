@@ -365,7 +365,8 @@ def draw_efficiency(
             n,m = [x for x,_ in cis],[100*c['mean'] for _,c in cis]
             ax.plot(n, m, 'o-', ms=3, color=_colors[arm], label=_labels[arm])
             if cis[0][1]['ci95']: ax.fill_between(n, *zip(*[[100*v for v in c['ci95']] for _,c in cis]), color=_colors[arm], alpha=.15)
-        ax.set_xscale('log'); ax.set_xticks(n, [str(o) for o in n]); ax.minorticks_off()
+        ns = [o['n_train'] for o in steps]
+        ax.set_xscale('log'); ax.set_xticks(ns, [str(o) for o in ns]); ax.minorticks_off()
         ax.set(title=t, xlabel='labelled pictures', ylabel=_axis[t]); ax.legend(fontsize=7)
     return fig
 
