@@ -89,15 +89,18 @@ def _colorize(a):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
-def _training(p): # options of everything that trains
-    p.add_argument('--arch', help='body: resnet18, resnet34, xresnet18, timm/NAME ...')
-    p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: the preset')
-    p.add_argument('--size', type=int, help='height and width of the pictures, px')
+def _training(p, what='coloring', epochs='3', bs='16', lr='2e-3'): # options of everything that trains
+    p.add_argument('--out', required=True, help='folder for everything that comes out')
+    p.add_argument('--arch', help='body: resnet18 (default), resnet34, xresnet18, timm/NAME ...')
+    p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: none behind which fewer than 8x8 px are left')
+    p.add_argument('--size', type=int, help='height and width of the pictures, px; default: 64, in the preset paper 256')
     p.add_argument('--limit', type=int, help='use so many pictures a split at most; default: all')
-    p.add_argument('--epochs', type=int, help='epochs; default: the preset')
-    p.add_argument('--bs', type=int, help='pictures a batch')
-    p.add_argument('--lr', type=float, help='learning rate')
+    p.add_argument('--epochs', type=int, help=f'epochs of {what}; default: {epochs}')
+    p.add_argument('--bs', type=int, help=f'pictures a batch of {what}; default: {bs}')
+    p.add_argument('--lr', type=float, help=f'peak learning rate of {what}; default: {lr}')
     p.add_argument('--set', type=_setting, nargs='+', metavar='NAME=VALUE', help='any other setting of the preset, such as segment.epochs=5')
+
+def _pretexts(p): p.add_argument('--pretext', choices=('cgan','regression'), help='what coloring is taught by: a critic and L1 (default), or L1 alone')
 
 def _downstream(p): # options of everything that trains labelled tasks
     p.add_argument('--budgets', type=_numbers, metavar='N,N', help='numbers of labelled training pictures to try beside all of them, such as 50,100,200')
@@ -121,17 +124,18 @@ def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace who
     kinds = dict(choices=('scenes','coco','voc','folder'), help='kind of data; default: recognised from its layout')
     p = _verb(sub, 'demo', _demo, 'the whole story on drawn scenes, ending in a report', 'colorfast demo --out demo')
     p.add_argument('--out', default='demo', help='folder for everything that comes out; default: demo')
-    p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs')
-    p.add_argument('--arch'); p.add_argument('--size', type=int); p.add_argument('--epochs', type=int, help='of pretraining')
+    p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs; default: 1')
+    p.add_argument('--arch', help='body; default: resnet18'); p.add_argument('--size', type=int, help='height and width of the scenes, px; default: 64')
+    p.add_argument('--epochs', type=int, help='epochs of coloring; default: 3')
     p = _verb(sub, 'scenes', _scenes, 'write the drawn data set, in COCO and in VOC form', 'colorfast scenes data/scenes --size 64')
     p.add_argument('dest', help='folder to write')
-    for n,d in (('unlabeled',4000),('train',400),('valid',400),('test',1000)): p.add_argument(f'--n-{n}', type=int, default=d, help=f'default: {d}')
-    p.add_argument('--size', type=int, default=64, help='px'); p.add_argument('--seed', type=int, default=42)
+    for n,d in (('unlabeled',4000),('train',400),('valid',400),('test',1000)): p.add_argument(f'--n-{n}', type=int, default=d, metavar='N', help=f'number of scenes in this split; default: {d}')
+    p.add_argument('--size', type=int, default=64, help='height and width, px; default: 64'); p.add_argument('--seed', type=int, default=42, help='other scenes for another number; default: 42')
     p.add_argument('--quiet', action='store_true', help='no progress bar')
-    p.add_argument('--color-rule', type=float, default=1., help='1: the class decides the color; 0: color is independent of class')
+    p.add_argument('--color-rule', type=float, default=1., help='1: the class decides the color; 0: color is independent of class; default: 1')
     p = _verb(sub, 'pretrain', _pretrain, 'train a colorizer and save its body', 'colorfast pretrain photos --out run --epochs 20')
-    p.add_argument('data', help='folder: scenes, COCO, VOC or pictures'); p.add_argument('--out', required=True); _training(p)
-    p.add_argument('--kind', **kinds); p.add_argument('--seed', type=int, default=0); p.add_argument('--pretext', choices=('cgan','regression'))
+    p.add_argument('data', help='folder: scenes, COCO, VOC or pictures'); _training(p)
+    p.add_argument('--kind', **kinds); p.add_argument('--seed', type=int, default=0, help='of weights and batches; default: 0'); _pretexts(p)
     p.add_argument('--resume', action='store_true', help='go on from the checkpoint in OUT')
     return _more_verbs(sub, kinds) or top
 
@@ -141,15 +145,18 @@ def _more_verbs(sub, kinds):
     p.add_argument('model', help='folder of a run, or its colorizer.safetensors'); p.add_argument('images', nargs='+', help='files, folders, globs')
     p.add_argument('--out', required=True, help='folder for the colored pictures')
     p = _verb(sub, 'transfer', _transfer, 'train a labelled task, from scratch and with a body', 'colorfast transfer segment VOC2012 --body run --out seg')
-    p.add_argument('task', choices=('multilabel','segment')); p.add_argument('data', help='folder: scenes, COCO or VOC')
-    p.add_argument('--body', required=True, help="folder or file that pretrain wrote, or 'scratch'"); p.add_argument('--out', required=True)
-    _training(p); _downstream(p); p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=int, default=1, help='pairs of runs')
+    p.add_argument('task', choices=('multilabel','segment'), help='name what is there, or say where it is'); p.add_argument('data', help='folder: scenes, COCO or VOC')
+    p.add_argument('--body', required=True, help="folder or file that pretrain wrote, or 'scratch'")
+    _training(p, 'the task', '16, to segment 20', '16', '4e-3, to segment 8e-3'); _downstream(p)
+    p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=int, default=1, help='pairs of runs; default: 1')
     p = _verb(sub, 'study', _study, 'pretrain, transfer in pairs over seeds, report', 'colorfast study --colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study')
-    p.add_argument('--colorize-data', required=True); p.add_argument('--downstream-data', required=True); p.add_argument('--out', required=True)
-    p.add_argument('--preset', choices=('demo','paper'), default='demo'); p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs')
-    _training(p); _downstream(p)
+    p.add_argument('--colorize-data', required=True, help='folder to color without labels: scenes, COCO, VOC or pictures')
+    p.add_argument('--downstream-data', required=True, help='folder with labels: scenes, COCO or VOC')
+    p.add_argument('--preset', choices=('demo','paper'), default='demo', help='settings to begin with; default: demo')
+    p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs; default: 1')
+    _training(p, epochs='3, in the preset paper 20', bs='16, paper 4', lr='2e-3, paper 2e-4'); _downstream(p)
     for o in ('colorize','downstream'): p.add_argument(f'--{o}-kind', **kinds)
-    p.add_argument('--pretext', choices=('cgan','regression'))
+    _pretexts(p)
 
 # %% ../nbs/10_cli.ipynb #d9758fe0
 def main(

@@ -112,20 +112,21 @@ def colorize_learner(
     arch=resnet18, # Body; its weights are what transfers. A function, or a name for `get_arch`
     pretext:Pretext=None, # Task; None for `CGAN(nf=16, lambda_l1=400)`: a small critic, enough for small pictures, and an L1 term four times the paper's, chosen on validation scenes
     unet=SlimUnet, # Decoder: `SlimUnet`, or fastai's `DynamicUnet`
-    lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth
+    lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth; without a critic the first counts
     metrics=None, # None: PSNR, SSIM and colorfulness of the validation images
     fast:bool=True, # Channels-last memory, and bfloat16 where the processor has it?
-    max_stride:int=None, # As in `gray_body`; None leaves out stages whose maps are smaller than 8x8 px: 8 at 64 px and below, 16 at 128, and at 256 all of a ResNet stays
+    max_stride:int=None, # As in `gray_body`; None: `default_stride`, 8 at 64 px, 16 at 128, and at 256 all of a ResNet stays
     unet_kw:dict=None, # More arguments of `unet`
     **kwargs
 )->ColorizeLearner: # The body is `learn.model.generator[0]`
     "Learner that trains a U-Net over `arch` to color gray pictures."
     pretext,size = ifnone(pretext, CGAN(nf=16, lambda_l1=400.)),_size_of(dls)
-    max_stride = ifnone(max_stride, max(8, size//8))
+    max_stride = ifnone(max_stride, default_stride(size))
     gen = color_generator(arch, n_out=pretext.n_out, size=size, unet=unet, y_range=pretext.y_range, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     learn = ColorizeLearner(dls, gen, pretext, metrics=[PSNR(),SSIM(),Colorfulness()] if metrics is None else metrics, **kwargs)
-    learn.lr = list(lr) if is_listy(lr) else lr if pretext.critic() is None else [lr, lr/5]
+    lrs = list(lr) if is_listy(lr) else [lr, lr/5]
+    learn.lr = lrs[0] if pretext.critic() is None else lrs
     learn.arch,learn.max_stride = arch,max_stride
     return learn.add_cbs([StopAtNaN()] + ([ChannelsLast(), AutoCast()] if fast else []))
 
@@ -321,6 +322,16 @@ def plot(self:Previews,
     return fig
 
 # %% ../nbs/06_learner.ipynb #483e7d5a
+@patch
+def score(self:ColorizeLearner,
+    ds_idx:int=1, # Whose pictures: 1 validation, 2 test
+    n:int=2000, # Training pictures that the mean color is taken from
+)->dict: # As `score_colorizer` has it; `scores_table` makes a table of it
+    "PSNR, SSIM, color difference and colorfulness, with the do-nothing rows beside them."
+    batches = ((l.as_subclass(Tensor).cpu(),ab.as_subclass(Tensor).cpu()) for l,ab in self.dls[ds_idx])
+    return score_colorizer(self.predict_ab, batches, mean_ab(self.dls.train, n=n).cpu())
+
+# %% ../nbs/06_learner.ipynb #7c329d38
 def _seed_epoch(seed, epoch, dls): # every source of chance, from two numbers
     s = random.Random(f'{seed} {epoch}').randrange(2**31)
     set_seed(s+rank_distrib()) # flips differ between processes; the order of pictures comes from the first
@@ -358,7 +369,7 @@ class Checkpoint(EpochSeed):
         "Go on smoothing the training loss where the interrupted run stood"
         if self.smooth: self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = self.smooth
 
-# %% ../nbs/06_learner.ipynb #34eefd10
+# %% ../nbs/06_learner.ipynb #d0a29763
 @patch
 def resume(self:Checkpoint,
     learn, # The same learner as that of the interrupted run
@@ -390,7 +401,7 @@ def after_epoch(self:Checkpoint):
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 
-# %% ../nbs/06_learner.ipynb #5880fd94
+# %% ../nbs/06_learner.ipynb #f54c2970
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
     order,remove_on_fetch = 59,True # after Recorder, before Checkpoint: what is checkpointed is in the log
@@ -422,7 +433,7 @@ class LineLog(Callback):
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #b89d50a0
+# %% ../nbs/06_learner.ipynb #f90363ca
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = Path(fn).with_suffix('.safetensors')
     fn.parent.mkdir(parents=True, exist_ok=True)
@@ -444,7 +455,7 @@ def _read_pair(fn, what): # weights and card; one clear line if they are not wha
     if card.get('what')!=what: raise ValueError(f"{fn} holds a {card.get('what','file of another program')}, expected a {what}")
     return weights,card
 
-# %% ../nbs/06_learner.ipynb #f54c2970
+# %% ../nbs/06_learner.ipynb #7e402198
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -457,7 +468,7 @@ def save_colorizer(
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
-# %% ../nbs/06_learner.ipynb #d470cc94
+# %% ../nbs/06_learner.ipynb #0406f8c3
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

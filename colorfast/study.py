@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'TASKS', 'ARMS', 'get_preset', 'color_dls', 'task_dls', 'make_pretext', 'pretrain', 'arms_of',
            'task_learner', 'transfer_run', 'Store', 'gains', 'draw_colorings', 'draw_progress', 'draw_losses',
            'draw_masks', 'draw_scores', 'draw_efficiency', 'draw_class_gains', 'run_study', 'report_study',
-           'run_pretrain', 'run_transfer', 'arms_table', 'write_report']
+           'run_pretrain', 'run_transfer', 'pair_table', 'arms_table', 'write_report']
 
 # %% ../nbs/09_study.ipynb #a425f1ed
 import base64, html, io, itertools, json, multiprocessing, os, platform, signal, sys, threading, time, torch, torchvision, fastai
@@ -25,8 +25,8 @@ from .learner import _atomic_save
 from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
-PRESETS = dict(
-    demo = dict(arch='resnet18', max_stride=8, size=64, limit=None, pretext='cgan', critic_nf=16, lambda_l1=400, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
+PRESETS = dict( # max_stride None: `default_stride` of the size
+    demo = dict(arch='resnet18', max_stride=None, size=64, limit=None, pretext='cgan', critic_nf=16, lambda_l1=400, epochs=3, bs=16, lr=2e-3, schedule='one_cycle',
                 arms=['scratch','pretrained'], budgets=[], color=False, tune={},
                 multilabel=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's dropout of 0.5 wants more epochs than there are here
                 segment=dict(epochs=20, bs=16, lr=8e-3, unet='SlimUnet'),
@@ -52,6 +52,7 @@ def get_preset(
             if k!='scenes' and (bad := set(v)-set(cfg[k] or _TUNABLE)): raise ValueError(f"unknown setting '{k}.{min(bad)}': expected one of {', '.join(cfg[k] or _TUNABLE)}")
             cfg[k] = dict(v) if k=='tune' else cfg[k]|v # trials are listed anew
         elif v is not None: cfg[k] = v
+    if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
     return cfg
 
 # %% ../nbs/09_study.ipynb #794c4f75
@@ -130,21 +131,18 @@ def pretrain(
 # %% ../nbs/09_study.ipynb #bdb77341
 def _finish_pretrain(learn, dls, out, cfg, seed): # score once, save everything
     i,split = _test_split(dls)
-    res = score_colorizer(learn.predict_ab, _cpu_batches(dls[i]), mean_ab(dls.train, n=2000).cpu()) | dict(split=split)
+    res = learn.score(i) | dict(split=split)
     if hasattr(learn, 'probe'): res['probe'] = learn.probe.rows
     info = dict(epochs=cfg['epochs'], seed=seed, psnr=res['psnr']['avg'])
     save_colorizer(learn, out/'colorizer', **info)
     save_body(learn, out/'body', size=cfg['size'], **info)
-    l,ab = [to_cpu(torch.cat(o)).as_subclass(Tensor) for o in zip(*[b[:2] for b,_ in zip(_cpu_batches(dls[i]), range(4))])]
+    l,ab = [to_cpu(torch.cat(o)).as_subclass(Tensor) for o in zip(*[b[:2] for b,_ in zip(dls[i], range(4))])]
     pred = learn.predict_ab(l)
     err = (pred-ab).abs().flatten(1).mean(1).argsort()
     pick = err[torch.linspace(0, len(err)-1, 5).long()] # best to worst of the first batches, at equal steps
     frames = learn.previews.frames if hasattr(learn,'previews') else {}
     _atomic_save(dict(l=l[pick], ab=ab[pick], pred=pred[pick], pl=learn.previews.l.as_subclass(Tensor), pab=learn.previews.ab.as_subclass(Tensor), frames=frames), out/'pictures.pth')
     return res
-
-def _cpu_batches(dl): # plain tensors on the CPU
-    for l,ab in dl: yield l.as_subclass(Tensor).cpu(),ab.as_subclass(Tensor).cpu()
 
 # %% ../nbs/09_study.ipynb #ce4bf5b6
 ARMS = dict(scratch=None, pretrained='scratch', pretrained_unet='scratch', scratch_frozen=None, pretrained_frozen='scratch_frozen') # and what each is held against
@@ -628,8 +626,8 @@ _captions = dict(
 _css = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}td,th{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}.ours{font-weight:600}img{max-width:100%}figure{margin:1.5rem 0;break-inside:avoid}figcaption,.note{color:#555;font-size:.9rem}
-pre{background:#f4f4f4;padding:.8rem;overflow-x:auto;white-space:pre-wrap}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#282828}
-td,th{border-color:#444}figcaption,.note{color:#aaa}img{background:#fff}}@media print{body{margin:0;max-width:none}}'''
+pre{background:#f4f4f4;padding:.8rem;overflow-x:auto;white-space:pre-wrap}@media screen and (prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#282828}
+td,th{border-color:#444}figcaption,.note{color:#aaa}img{background:#fff}}@media print{body{margin:0;max-width:none;font-size:10pt}table{display:table;font-size:8pt}td,th{padding:.2rem .4rem}table{break-inside:avoid}h2{break-after:avoid}img{max-height:16cm}}'''
 
 def _table(head, rows, ours=True): # rows of text; the first marked as ours
     tr = lambda cells,tag,cls='': f"<tr{cls}>" + ''.join(f'<{tag}>{html.escape(str(c))}</{tag}>' for c in cells) + '</tr>'
@@ -647,19 +645,23 @@ def _fmt(xs): # mean and standard deviation over seeds, in percent
     return f'{xs.mean():.1f}' + (f' ± {xs.std(ddof=1):.1f}' if len(xs)>1 else '')
 
 _names = dict(map='mean average precision', exact_match='exact match', accuracy='element-wise accuracy', f1='macro F1', miou='mean IoU', pixel_accuracy='pixel accuracy')
-def _task_table(r, task):
-    rows = []
-    for k in _scores[task]:
-        row = [_names[k], _fmt(r['scratch'][k])]
-        if 'gain' in r:
-            g = r['gain'][k]
-            row += [_fmt(r['pretrained'][k]), f"{100*g['mean']:+.1f}", f"{_ci(g['ci95'])}, over {g['over']}" if g['ci95'] else 'one seed']
-        rows.append(row)
-    return _table(['%','from scratch']+(['pretrained','gain','95 % interval'] if 'gain' in r else []), rows)
-
-# %% ../nbs/09_study.ipynb #2d9077cc
 def _ci(ci): return f'{100*ci[0]:+.1f} to {100*ci[1]:+.1f}' if ci else ''
 
+# %% ../nbs/09_study.ipynb #25d889a7
+def pair_table(
+    results:dict, # As in results.json
+    task:str, # 'multilabel' or 'segment'
+)->pd.DataFrame: # A row for each score, percent; without a pair, from scratch alone
+    "Every score from scratch and pretrained as mean and standard deviation over seeds, and the gain with its 95 % interval."
+    r,rows = results[task],[]
+    for k in _scores[task]:
+        row = {'score (%)':_names[k], 'from scratch':_fmt(r['scratch'][k])}
+        if g := r.get('gain',{}).get(k):
+            row |= {'pretrained':_fmt(r['pretrained'][k]), 'gain':f"{100*g['mean']:+.1f}", '95 % interval':f"{_ci(g['ci95'])}, over {g['over']}" if g['ci95'] else 'one seed'}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+# %% ../nbs/09_study.ipynb #fff696ed
 def arms_table(
     results:dict, # As in results.json
     task:str, # 'multilabel' or 'segment'
@@ -693,7 +695,7 @@ def _verdict(res): # in words, what won and what lost
             out.append(f"{t.capitalize()}: pretrained {'beats' if m>0 else 'does not beat'} from scratch by {100*m:+.1f} points of {_names[k]}{sure}.")
     return out
 
-# %% ../nbs/09_study.ipynb #25d889a7
+# %% ../nbs/09_study.ipynb #93d540cf
 def write_report(
     out, # Folder of the run; report.html is written there
     res:dict, # As in results.json; missing parts are left out
@@ -708,7 +710,7 @@ def write_report(
     if c := res.get('colorization'):
         h += ['<h2>Colorization</h2>', fig('colorings'), f"<p class=note>{c['n']} images of the {c['split']} split. Higher PSNR and SSIM are better; colorfulness should be the truth's.</p>", _color_table(c), fig('progress'), fig('probe')]
     for t in TASKS:
-        if t in res: h += [f'<h2>{t.capitalize()}</h2>', f"<p class=note>Scores on the {res[t]['split']} split; mean ± standard deviation over {_n_seeds(res[t], t)} seed(s).</p>", _task_table(res[t], t), _table((df := arms_table(res, t)).columns, df.values, ours=False), _tuning_note(res[t])] + ([fig('masks')] if t=='segment' else [])
+        if t in res: h += [f'<h2>{t.capitalize()}</h2>', f"<p class=note>Scores on the {res[t]['split']} split; mean ± standard deviation over {(n := _n_seeds(res[t], t))} seed{'s'*(n>1)}.</p>", _table((df := pair_table(res, t)).columns, df.values), _table((df := arms_table(res, t)).columns, df.values, ours=False), _tuning_note(res[t])] + ([fig('masks')] if t=='segment' else [])
     h += [fig(o) for o in ('efficiency','scores','classes','losses')] + [_paper_note(res)]
     env = res.get('environment',{})
     h += ['<h2>Run it again</h2>', f'<pre>{html.escape(command)}</pre>' if command else '', f"<p>Seconds: {html.escape(str(env.get('seconds')))}; device {html.escape(str(env.get('device')))}, {env.get('threads')} threads; {html.escape(str(env.get('versions')))}</p>", f"<details><summary>Settings</summary><pre>{html.escape(json.dumps(res.get('config'), indent=1))}</pre></details>"]

@@ -50,6 +50,12 @@ def test_star_import(tmp_path):
     code = f'from colorfast.all import *; missing = [o for o in {names} if o not in globals()]; assert not missing, missing'
     run(sys.executable, '-c', code, cwd=tmp_path, env={**os.environ, 'MPLBACKEND': 'Agg'})
 
+def test_heavy_imports_wait(tmp_path):
+    "What only one function needs, and takes long to load, is loaded when it is called."
+    code = "import sys; from colorfast.all import *; print([o for o in ('sklearn.linear_model', 'sklearn.neighbors', 'torchmetrics', 'skimage') if o in sys.modules])"
+    out = run(sys.executable, '-c', code, cwd=tmp_path, env={**os.environ, 'MPLBACKEND': 'Agg'})
+    assert out.strip() == '[]', f'loaded with the package: {out}; bench/startup.py says what that costs'
+
 def test_console_script(tmp_path):
     exe = Path(sys.executable).parent/'colorfast'
     if not exe.exists(): pytest.skip("the package is not installed beside this Python: pip install -e '.[dev]'")
