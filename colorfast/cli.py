@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/10_cli.ipynb #20d68c81
-import argparse, json, os, shlex, sys, warnings
+import argparse, json, os, re, shlex, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/10_cli.ipynb #27cbf755
@@ -14,11 +14,15 @@ def _numbers(text): # '50,100' or '1e-3,4e-3'
     try: return [int(o) if o.strip().isdigit() else float(o) for o in text.split(',')]
     except ValueError: raise argparse.ArgumentTypeError(f"'{text}': expected numbers with commas between, such as 50,100,200") from None
 
+def _count(text): # '3'
+    if not text.isdigit() or int(text)<1: raise argparse.ArgumentTypeError(f"'{text}': expected a whole number above 0")
+    return int(text)
+
 def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     key,eq,val = text.partition('=')
     if not eq or not key: raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE, such as segment.epochs=5")
     try: val = json.loads(val)
-    except ValueError: pass # plain text
+    except ValueError: val = dict(true=True, false=False, none=None).get(val.lower(), float(val) if re.fullmatch(r'\d*\.\d*(e-?\d+)?', val) and val!='.' else val) # .01 and True are no JSON; else plain text
     for k in reversed(key.split('.')): val = {k:val}
     return val
 
@@ -55,11 +59,11 @@ def _pretrain(a):
 def _workers(n): # runs at once: as many as asked for, else one for each core, up to four; a graphics card takes one
     import torch
     if n is None: return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
-    if n<1: raise ValueError(f'--workers is {n}, expected 1 or more')
     return n
 
 def _transfer(a):
     from colorfast.study import run_transfer
+    if a.body!='scratch' and (a.arch or a.max_stride): raise ValueError(f'--arch and --max-stride are those of the body {a.body}: leave them out, or use --body scratch')
     over = {k:v for k,v in dict(epochs=a.epochs, bs=a.bs, lr=a.lr).items() if v is not None}
     if a.size is None and a.body!='scratch': # as in pretraining
         from colorfast.transfer import load_body
@@ -89,16 +93,16 @@ def _colorize(a):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
-def _training(p, what='coloring', epochs='3', bs='16', lr='2e-3'): # options of everything that trains
+def _training(p, what='coloring', epochs='3', bs='16', lr='2e-3', size='64'): # options of everything that trains
     p.add_argument('--out', required=True, help='folder for everything that comes out')
     p.add_argument('--arch', help='body: resnet18 (default), resnet34, xresnet18, timm/NAME ...')
-    p.add_argument('--max-stride', type=int, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: none behind which fewer than 8x8 px are left')
-    p.add_argument('--size', type=int, help='height and width of the pictures, px; default: 64, in the preset paper 256')
-    p.add_argument('--limit', type=int, help='use so many pictures a split at most; default: all')
-    p.add_argument('--epochs', type=int, help=f'epochs of {what}; default: {epochs}')
-    p.add_argument('--bs', type=int, help=f'pictures a batch of {what}; default: {bs}')
+    p.add_argument('--max-stride', type=_count, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: none behind which fewer than 8x8 px are left')
+    p.add_argument('--size', type=_count, help=f'height and width of the pictures, px; default: {size}')
+    p.add_argument('--limit', type=_count, help='use so many pictures a split at most; default: all')
+    p.add_argument('--epochs', type=_count, help=f'epochs of {what}; default: {epochs}')
+    p.add_argument('--bs', type=_count, help=f'pictures a batch of {what}; default: {bs}')
     p.add_argument('--lr', type=float, help=f'peak learning rate of {what}; default: {lr}')
-    p.add_argument('--set', type=_setting, nargs='+', metavar='NAME=VALUE', help='any other setting of the preset, such as segment.epochs=5')
+    p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE', help='any other setting of the preset, such as segment.epochs=5')
 
 def _pretexts(p): p.add_argument('--pretext', choices=('cgan','regression'), help='what coloring is taught by: a critic and L1 (default), or L1 alone')
 
@@ -107,7 +111,7 @@ def _downstream(p): # options of everything that trains labelled tasks
     p.add_argument('--decoder', action='store_true', help='also segment with the whole U-Net, decoder included')
     p.add_argument('--frozen', action='store_true', help='also train the head alone, over a random and over the pretrained body')
     p.add_argument('--color', action='store_true', help='let the bodies see color, from zero; else they see lightness, as in pretraining')
-    p.add_argument('--workers', type=int, help='downstream runs at once, each with its share of the cores; default: one a core, up to four')
+    p.add_argument('--workers', type=_count, help='downstream runs at once, each with its share of the cores; default: one a core, up to four; with a graphics card one')
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR', help='learning rates that each arm tries on validation images first')
 
 def _verb(sub, name, f, help, example):
@@ -124,13 +128,13 @@ def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace who
     kinds = dict(choices=('scenes','coco','voc','folder'), help='kind of data; default: recognised from its layout')
     p = _verb(sub, 'demo', _demo, 'the whole story on drawn scenes, ending in a report', 'colorfast demo --out demo')
     p.add_argument('--out', default='demo', help='folder for everything that comes out; default: demo')
-    p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs; default: 1')
-    p.add_argument('--arch', help='body; default: resnet18'); p.add_argument('--size', type=int, help='height and width of the scenes, px; default: 64')
-    p.add_argument('--epochs', type=int, help='epochs of coloring; default: 3')
+    p.add_argument('--seeds', type=_count, default=1, help='pairs of downstream runs; default: 1')
+    p.add_argument('--arch', help='body; default: resnet18'); p.add_argument('--size', type=_count, help='height and width of the scenes, px; default: 64')
+    p.add_argument('--epochs', type=_count, help='epochs of coloring; default: 3')
     p = _verb(sub, 'scenes', _scenes, 'write the drawn data set, in COCO and in VOC form', 'colorfast scenes data/scenes --size 64')
     p.add_argument('dest', help='folder to write')
     for n,d in (('unlabeled',4000),('train',400),('valid',400),('test',1000)): p.add_argument(f'--n-{n}', type=int, default=d, metavar='N', help=f'number of scenes in this split; default: {d}')
-    p.add_argument('--size', type=int, default=64, help='height and width, px; default: 64'); p.add_argument('--seed', type=int, default=42, help='other scenes for another number; default: 42')
+    p.add_argument('--size', type=_count, default=64, help='height and width, px; default: 64'); p.add_argument('--seed', type=int, default=42, help='other scenes for another number; default: 42')
     p.add_argument('--quiet', action='store_true', help='no progress bar')
     p.add_argument('--color-rule', type=float, default=1., help='1: the class decides the color; 0: color is independent of class; default: 1')
     p = _verb(sub, 'pretrain', _pretrain, 'train a colorizer and save its body', 'colorfast pretrain photos --out run --epochs 20')
@@ -147,14 +151,14 @@ def _more_verbs(sub, kinds):
     p = _verb(sub, 'transfer', _transfer, 'train a labelled task, from scratch and with a body', 'colorfast transfer segment VOC2012 --body run --out seg')
     p.add_argument('task', choices=('multilabel','segment'), help='name what is there, or say where it is'); p.add_argument('data', help='folder: scenes, COCO or VOC')
     p.add_argument('--body', required=True, help="folder or file that pretrain wrote, or 'scratch'")
-    _training(p, 'the task', '16, to segment 20', '16', '4e-3, to segment 8e-3'); _downstream(p)
-    p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=int, default=1, help='pairs of runs; default: 1')
+    _training(p, 'the task', '16, to segment 20', '16', '4e-3, to segment 8e-3', "that of the body's training, else 64"); _downstream(p)
+    p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=_count, default=1, help='pairs of runs; default: 1')
     p = _verb(sub, 'study', _study, 'pretrain, transfer in pairs over seeds, report', 'colorfast study --colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study')
     p.add_argument('--colorize-data', required=True, help='folder to color without labels: scenes, COCO, VOC or pictures')
     p.add_argument('--downstream-data', required=True, help='folder with labels: scenes, COCO or VOC')
     p.add_argument('--preset', choices=('demo','paper'), default='demo', help='settings to begin with; default: demo')
-    p.add_argument('--seeds', type=int, default=1, help='pairs of downstream runs; default: 1')
-    _training(p, epochs='3, in the preset paper 20', bs='16, paper 4', lr='2e-3, paper 2e-4'); _downstream(p)
+    p.add_argument('--seeds', type=_count, default=1, help='pairs of downstream runs; default: 1')
+    _training(p, epochs='3, in the preset paper 20', bs='16, paper 4', lr='2e-3, paper 2e-4', size='64, in the preset paper 256'); _downstream(p)
     for o in ('colorize','downstream'): p.add_argument(f'--{o}-kind', **kinds)
     _pretexts(p)
 
@@ -170,7 +174,7 @@ def main(
     warnings.showwarning = lambda m, *args, **kw: print(f'note: {m}', file=sys.stderr)
     try: a.f(a)
     except KeyboardInterrupt:
-        print('\ninterrupted: what was finished is kept; the same command goes on (pretrain: with --resume)', file=sys.stderr)
+        print('\ninterrupted: what was finished is kept; the same command goes on (pretrain: with --resume; colorize begins anew)', file=sys.stderr)
         return 130
     except (ValueError,OSError,TypeError,ImportError) as e:
         if a.debug: raise

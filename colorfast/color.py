@@ -51,14 +51,17 @@ def _mix(x, m): # a 3x3 matrix on dim -3; spelled out, because a convolution wou
 def _plain(x): return torch.as_tensor(x).as_subclass(Tensor)
 
 # %% ../nbs/00_color.ipynb #30c10e12
+def _pixels(rgb): # a plain tensor of RGB, or an error
+    rgb = _plain(rgb)
+    if rgb.ndim<3 or rgb.shape[-3]!=3: raise ValueError(f'rgb has shape {tuple(rgb.shape)}, expected (...,3,h,w)')
+    if not (rgb.is_floating_point() or rgb.dtype==torch.uint8): raise TypeError(f'rgb is {rgb.dtype}, expected float in [0,1] or uint8 in [0,255]')
+    return rgb
+
 def rgb2lab(
     rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8); any device
 )->Tensor: # `(...,3,h,w)` float32: L* in [0,100], a* and b* in about [-108,98]
     "CIE 1976 Lab (D65, 2° observer; source: CIE 15, Colorimetry) of `rgb`."
-    rgb = _plain(rgb)
-    if rgb.ndim<3 or rgb.shape[-3]!=3: raise ValueError(f'rgb has shape {tuple(rgb.shape)}, expected (...,3,h,w)')
-    if not (rgb.is_floating_point() or rgb.dtype==torch.uint8): raise TypeError(f'rgb is {rgb.dtype}, expected float in [0,1] or uint8 in [0,255]')
-    x,y,z = [_lab_f(o) for o in _mix(_srgb2linear(rgb), _TO_XYZ)]
+    x,y,z = [_lab_f(o) for o in _mix(_srgb2linear(_pixels(rgb)), _TO_XYZ)]
     return torch.stack([(116*y).sub_(16), (x-y).mul_(500), (y-z).mul_(200)], -3)
 
 # %% ../nbs/00_color.ipynb #420eb305
@@ -108,7 +111,7 @@ def rgb2l(
     rgb:Tensor, # sRGB, `(...,3,h,w)`: float in [0,1], or bytes (uint8)
 )->TensorL: # `(...,1,h,w)` in [-1,1]
     "Only the lightness of `rgb`: the first half of `rgb2l_ab` at a third of its cost."
-    y, = _mix(_srgb2linear(_plain(rgb)), _TO_XYZ[1:2])
+    y, = _mix(_srgb2linear(_pixels(rgb)), _TO_XYZ[1:2])
     return TensorL(((116*_lab_f(y)-16)/50-1).unsqueeze(-3))
 
 # %% ../nbs/00_color.ipynb #e3484fbd

@@ -62,7 +62,7 @@ def _opened(fn): # an opened, not yet decoded picture; whatever goes wrong becom
 def _from_array(x): # (h,w) or (h,w,c) array, (c,h,w) tensor; bytes, or floats in [0,1]
     if isinstance(x,Tensor): x = x.detach().cpu(); x = (x.permute(1,2,0) if x.ndim==3 else x).numpy()
     if x.ndim==3 and x.shape[-1]==1: x = x[...,0]
-    if x.ndim not in (2,3) or 0 in x.shape: raise DataError(f'picture of shape {tuple(x.shape)}, expected array (h,w) or (h,w,c) or tensor (c,h,w)')
+    if x.ndim not in (2,3) or 0 in x.shape or (x.ndim==3 and x.shape[-1] not in (2,3,4)): raise DataError(f'picture of shape {tuple(x.shape)}, expected array (h,w) or (h,w,c) or tensor (c,h,w)')
     return Image.fromarray((x.clip(0,1)*255).round().astype(np.uint8) if x.dtype.kind=='f' else x.clip(0,255).astype(np.uint8))
 
 # %% ../nbs/02_data.ipynb #43972acb
@@ -72,13 +72,17 @@ def open_photo(
 )->PILImage: # RGB, upright
     "The picture a viewer would show, whatever its mode, depth, transparency or orientation."
     if isinstance(fn,(Tensor,np.ndarray)): fn = _from_array(fn)
-    if isinstance(fn,Image.Image): return PILImage(_rgb(fn))
+    if isinstance(fn,Image.Image): return _upright(fn, _turn(fn))
     with _opened(fn) as im:
         turn = _turn(im)
         if least: im.draft(None, (least,least))
         im.load()
-        im = _rgb(im._new(im.im))
-        return PILImage(im if turn is None else im.transpose(turn))
+        return _upright(im._new(im.im), turn)
+
+def _upright(im, turn): # RGB; once it is turned it no longer says that it should be
+    im = _rgb(im)
+    if turn is not None: im = im.transpose(turn); im.info.pop('exif', None)
+    return PILImage(im)
 
 # %% ../nbs/02_data.ipynb #4ab85a89
 class OpenPhoto(Transform):
@@ -102,9 +106,9 @@ class CenterResize(Transform):
         method:ResizeMethod=ResizeMethod.Crop, # `Crop` the center, `Squish`, or `Pad`: pictures are mirrored, masks get void
     ):
         super().__init__()
-        self.size,self.method = (size,size) if isinstance(size,int) else tuple(size),str(method)
+        self.size,self.method = (size,size) if isinstance(size,int) else tuple(size) if is_listy(size) else (),str(method)
         if self.method not in ('crop','squish','pad'): raise ValueError(f"method is {method!r}, expected 'crop', 'squish' or 'pad'")
-        if len(self.size)!=2 or min(self.size)<1: raise ValueError(f'size is {size}, expected a number of px or (height, width)')
+        if len(self.size)!=2 or not all(isinstance(o,int) and o>0 for o in self.size): raise ValueError(f'size is {size!r}, expected a number of px or (height, width)')
     def __repr__(self): return f'CenterResize({self.size}, {self.method})'
 
     def encodes(self, x:Image.Image):
@@ -415,6 +419,8 @@ def _some(splits, limit, seed): # at most so many of each split; more of them co
 
 def _enough(splits, path, bs, valid_pct, seed): # splits with validation, and a batch size that fits
     n = len(splits['train'])
+    if not 0<valid_pct<1: raise ValueError(f'valid_pct is {valid_pct}, expected a share of training in (0,1)')
+    if bs<1: raise ValueError(f'bs is {bs}, expected at least 1 picture a batch')
     if n<(2 if splits['valid'] else 3): raise DataError(f"{path}: {n} usable training pictures, expected at least {2 if splits['valid'] else 3}")
     if not splits['valid']:
         splits['train'],splits['valid'] = _random_split(splits['train'], valid_pct, seed)
@@ -447,6 +453,7 @@ class PictureDataLoaders(DataLoaders):
 @patch(cls_method=True)
 def _load(cls:PictureDataLoaders, y_blocks, splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_float=IntToFloatTensor,
           masks=None, getters=(), drop_gray=0., num_workers=0, limit=None, **kwargs):
+    if bad := (set(splits) | set(limit if isinstance(limit,dict) else ()))-{'train','valid','test'}: raise ValueError(f"found splits {sorted(bad)}, expected 'train', 'valid' and 'test'")
     no_test = splits.get('test',0) is not None and not splits.get('test')
     splits = _some(_apart({k:[str(o) for o in v or []] for k,v in splits.items()}), limit, seed)
     files = [o for k in ('train','valid','test') for o in splits[k]]
@@ -522,7 +529,7 @@ def from_folder(cls:ColorizeDataLoaders,
     path = _exists(path)
     tr = _split_dir(path,train) if train else _split_dir(path,'unlabeled') or _split_dir(path,'train')
     if train and tr is None: raise DataError(f"{path}: expected a folder '{train}', {_found(path)}")
-    va,te = _split_dir(path,valid),_split_dir(path,test)
+    va,te = [_split_dir(path,o) if o else None for o in (valid,test)]
     files = _pictures(tr) if tr else [o for o in _pictures(path) if not {va,te}&set(o.parents)]
     if not files: raise DataError(f'{tr or path}: expected pictures (.jpg, .png and the like), {_found(tr or path)}')
     return cls.from_splits(dict(train=files, valid=_pictures(va), test=_pictures(te) if te or tr else None), **{'path':path, **kwargs})
@@ -623,7 +630,7 @@ class _Labels(Transform):
         return self.labels[str(fn)]
 
 class MultilabelDataLoaders(PictureDataLoaders):
-    "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and labels, `TensorMultiCategory` `(bs,n_classes)` of 0 and 1."
+    "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and labels, `TensorMultiCategory` `(bs,n_classes)` of 0, 1 and, for what is masked, -1."
     @classmethod
     @delegates(FilteredBase.dataloaders, but=['bs','path','shuffle_train','n','dl_type','dl_kwargs'])
     def from_splits(cls,
@@ -698,6 +705,15 @@ def from_df(cls:MultilabelDataLoaders,
     return cls.from_splits({**splits, 'test':None}, **{'path':path, **kwargs})
 
 # %% ../nbs/02_data.ipynb #20289ed3
+@patch
+def plain(self:PictureDataLoaders,
+    ds_idx:int=0, # 0: training, 1: validation, 2: test
+)->TfmdDL: # In the order of the data set, to its end
+    "A loader that reads a split as it is: in order and without augmentation, even the training pictures."
+    ds = self.loaders[ds_idx].dataset
+    return self.valid.new(Datasets(tls=[tl._new(tl.items, split_idx=1) for tl in ds.tls], n_inp=ds.n_inp), shuffle=False, drop_last=False)
+
+# %% ../nbs/02_data.ipynb #3d1ae917
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
 
 mk_class('Difficult', **{o:o.lower() for o in ('Keep','Drop','Mask')}, doc="What becomes of objects that VOC calls difficult.")
@@ -724,7 +740,7 @@ def _voc_objects(fn): # [(class, is it difficult)] of one XML file
     except ET.ParseError as e: raise DataError(f'{_clean(fn.name)}: damaged XML ({e})') from None
     return [(n,o.findtext('difficult','0').strip()=='1') for o in r.iter('object') if (n := o.findtext('name','').strip())]
 
-# %% ../nbs/02_data.ipynb #a5347651
+# %% ../nbs/02_data.ipynb #9b2d3c8b
 def _voc_vocab(root, names): # classes in order
     with contextlib.suppress(OSError):
         ns = [o.split(':')[0].strip() for o in (root/'labelmap.txt').read_text(encoding='utf-8').splitlines() if o.strip() and o[0]!='#']
@@ -744,7 +760,7 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if bad: warnings.warn(f'{root.name}: {len(bad)} pictures left out, without a usable annotation: {_names(bad)}', stacklevel=2)
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
-# %% ../nbs/02_data.ipynb #d5316393
+# %% ../nbs/02_data.ipynb #8088858a
 def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
 
 def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
@@ -760,7 +776,7 @@ def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for
     df = pd.read_csv(path/'train.csv')
     return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
 
-# %% ../nbs/02_data.ipynb #3d1ae917
+# %% ../nbs/02_data.ipynb #78176012
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_voc(cls:MultilabelDataLoaders,
@@ -769,12 +785,14 @@ def from_voc(cls:MultilabelDataLoaders,
     valid:str='val', # Name in `ImageSets/Main`; missing: `valid_pct` of training, at random
     test:str='test', # Name in `ImageSets/Main`, for the third loader
     difficult:Difficult=Difficult.Keep, # Difficult objects are positives, not mentioned (`Drop`), or neither (`Mask`)
-    vocab:list=None, # Classes in order; `None`: see above
+    vocab:list=None, # Classes in order; `None`: `labelmap.txt` or the scenes' manifest, else VOC's twenty, else all names sorted
     **kwargs
 )->DataLoaders: # See `from_splits`
     "Load Pascal VOC: a class is present where the XML file has an object of it."
     if difficult not in ('keep','drop','mask'): raise ValueError(f"difficult is {difficult!r}, expected 'keep', 'drop' or 'mask'")
-    if not _voc_root(_exists(path)) and _is_fastai_voc(path): return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
+    fastai = not _voc_root(_exists(path)) and _is_fastai_voc(path)
+    if fastai and difficult!='keep': raise DataError(f"{path}: fastai's archive is read without its marks of difficult objects, expected difficult='keep'")
+    if fastai: return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
     root,bad,splits,masked,names = _voc_at(path),[],{},{},set()
     for k,ids in _voc_splits(root, 'Main', train, valid, test).items():
         splits[k] = {}
@@ -802,7 +820,7 @@ def from_voc(cls:ColorizeDataLoaders,
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #03ac22b3
+# %% ../nbs/02_data.ipynb #8186723d
 def _palette(n=256): # VOC's colors, `(n,3)` bytes; source: VOClabelcolormap.m of the VOC development kit
     i = np.arange(n)
     return np.stack([sum(((i>>(3*j+c))&1)<<(7-j) for j in range(8)) for c in range(3)], 1).astype(np.uint8)
@@ -828,7 +846,7 @@ class _OpenMask(Transform): # knows the classes, and the loss that ignores void
         self.vocab,self.c,self.loss_func = L(vocab),len(vocab),CrossEntropyLossFlat(axis=1, ignore_index=255)
     def encodes(self, o:Image.Image): return _PILClassMask(o)
 
-# %% ../nbs/02_data.ipynb #0ed0da9b
+# %% ../nbs/02_data.ipynb #dc2c0c84
 def _fit_mask(a, fn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     with _opened(fn) as p: size,turn = tuple(p.size),_turn(p)
@@ -861,7 +879,7 @@ class _MaskFiles(Transform):
         if bad := sorted(set(np.unique(a).tolist())-{*range(self.n),255}): raise DataError(f'{_clean(m.name)}: class numbers {_names(bad)}, expected 0 to {self.n-1} or 255')
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
-# %% ../nbs/02_data.ipynb #0ba83dd5
+# %% ../nbs/02_data.ipynb #535397e7
 def _counts(s): # run lengths in a compressed RLE; after rleFrString of pycocotools' maskApi.c (Simplified BSD License)
     s,res,p = s.encode() if isinstance(s,str) else s,[],0
     while p<len(s):
@@ -894,7 +912,7 @@ def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the sm
     for *_,v,m in sorted(todo, key=lambda o: o[:2]): a[m>0] = v
     return a,bad
 
-# %% ../nbs/02_data.ipynb #8186723d
+# %% ../nbs/02_data.ipynb #256697be
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -916,7 +934,7 @@ class _CocoMasks(Transform):
         bad = dict(self.empty)
         if bad: warnings.warn(f'{sum(bad.values())} annotations left out, they outline nothing: in {_names([Path(o).name for o in sorted(bad)])}', stacklevel=2)
 
-# %% ../nbs/02_data.ipynb #dc2c0c84
+# %% ../nbs/02_data.ipynb #50ca12c9
 class SegmentDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and masks, `TensorMask` `(bs,h,w)` int64: 0 background, 255 void."
     @classmethod
@@ -950,7 +968,7 @@ class SegmentDataLoaders(PictureDataLoaders):
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
                          geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #535397e7
+# %% ../nbs/02_data.ipynb #3e35fded
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_coco(cls:SegmentDataLoaders,
@@ -990,7 +1008,7 @@ def from_voc(cls:SegmentDataLoaders,
     _voc_report(root, bad, splits)
     return cls.from_splits(splits, ['background', *(vocab or _voc_vocab(root,names))], **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #69c72274
+# %% ../nbs/02_data.ipynb #e926adf6
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_folder(cls:SegmentDataLoaders,

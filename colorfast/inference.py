@@ -142,7 +142,7 @@ def _paint_all(im, planes): # the colored picture
 @torch.no_grad()
 def colorize_image(
     predict:callable, # L `(1,1,h,w)` in [-1,1] to ab `(1,2,h,w)`
-    x, # Path, bytes, PIL image, array `(h,w[,c])` or tensor `(c,h,w)`; any mode
+    x, # Path, bytes, PIL image, array `(h,w[,c])` or tensor `(c,h,w)`, bytes or floats in [0,1]; any mode
     size:int, # Working size: the shorter side of what `predict` sees, px
 )->Image.Image: # RGB, or RGBA where `x` has alpha; upright, of the size of `x` as a viewer shows it
     "Color `x` at its full resolution."
@@ -253,7 +253,8 @@ def colorize_files(
     "Color files one after the other, and go on after a bad one."
     out = Path(out).expanduser()
     if out.exists() and not out.is_dir(): raise DataError(f'{out} is a file, expected a folder for the results')
-    files = [(f,to) for f,to in _inputs(items) if not (f.is_relative_to(out.absolute()) and to.parts[:-1])] # not its own results
+    root = lambda f,to: f.parents[len(to.parts)-1] # the folder that was asked for
+    files = [(f,to) for f,to in _inputs(items) if not (f.is_relative_to(out.absolute()) and root(f,to) in out.absolute().parents)] # not its own results, where `out` lies inside
     if not files: raise DataError(f'no picture found in {items}, expected image files, folders with some, or a pattern that fits some')
     done,failed = [],{}
     todo = list(zip([f for f,_ in files], _targets(files,out)))

@@ -73,6 +73,10 @@ class ColorizeLearner(GANLearner):
         "Not for colorizers"
         raise NotImplementedError('a colorizer is built by colorize_learner(dls, arch, pretext=...)')
     wgan = from_learners
+    def _do_fit(self): # fastai leaves callbacks alone when a run is interrupted or fails; ours put back what they changed
+        try: super()._do_fit()
+        except CancelFitException: raise # fastai says so itself
+        except BaseException: self('after_cancel_fit'); raise
     def distrib_ctx(self, **kwargs):
         "fastai's context in which `fit` is shared between processes"
         try: import accelerate
@@ -113,7 +117,7 @@ def colorize_learner(
     pretext:Pretext=None, # Task; None for `CGAN(nf=16, lambda_l1=400)`: a small critic, enough for small pictures, and an L1 term four times the paper's, chosen on validation scenes
     unet=SlimUnet, # Decoder: `SlimUnet`, or fastai's `DynamicUnet`
     lr=2e-3, # Peak learning rate of the generator, measured on scenes; a list of two gives the critic its own, else it gets a fifth; without a critic the first counts
-    metrics=None, # None: PSNR, SSIM and colorfulness of the validation images
+    metrics=None, # None: PSNR, SSIM and colorfulness (a share of the truth's, 1 is right) of the validation images
     fast:bool=True, # Channels-last memory, and bfloat16 where the processor has it?
     max_stride:int=None, # As in `gray_body`; None: `default_stride`, 8 at 64 px, 16 at 128, and at 256 all of a ResNet stays
     unet_kw:dict=None, # More arguments of `unet`
@@ -157,7 +161,7 @@ class AutoCast(Callback):
     def after_loss(self):
         "Leave"
         if getattr(self, 'ctx', None): self.ctx.__exit__(None, None, None); self.ctx = None
-    after_cancel_batch = after_loss
+    after_cancel_batch = after_cancel_fit = after_loss
 
 # %% ../nbs/06_learner.ipynb #910ec99f
 def _is_fit(learn): return not (hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds')) # what `lr_find` and `get_preds` run is none
@@ -201,6 +205,11 @@ def before_validate(self:EMA):
 @patch
 def after_epoch(self:EMA):
     "The weights come back"
+    if self.swapped: self._swap()
+
+@patch
+def after_cancel_fit(self:EMA):
+    "The weights come back when a run is interrupted, too"
     if self.swapped: self._swap()
 
 @patch
@@ -251,9 +260,9 @@ class NoGAN(Callback):
         "Wake it"
         for p in self.rest: p.requires_grad_(True)
         self.rest = []
-    after_fit = after_train
+    after_fit = after_cancel_fit = after_train
 
-# %% ../nbs/06_learner.ipynb #7de74a06
+# %% ../nbs/06_learner.ipynb #a97b4b1d
 def _shard(): # fastai.distributed cannot be imported without accelerate
     from fastai.distributed import DistributedDL, DistributedTrainer
     class ShardDL(DistributedDL): # this process's part of every batch
@@ -267,7 +276,7 @@ def _shard(): # fastai.distributed cannot be imported without accelerate
         def _wrap_dl(self, dl): return ShardDL(dl, device=self.learn.model.device) if dl is self.old_dls[0] else dl
     return ShardDL,ShardTrainer
 
-# %% ../nbs/06_learner.ipynb #5ce203ed
+# %% ../nbs/06_learner.ipynb #98f154d5
 class Previews(Callback):
     "Keep the colors of a few fixed validation images after chosen epochs."
     order,remove_on_fetch = Recorder.order+1,True # while `EMA` has its average in place, and before `Checkpoint`
@@ -294,7 +303,7 @@ class Previews(Callback):
         "Go on from a checkpoint"
         self.frames = state['frames']
 
-# %% ../nbs/06_learner.ipynb #98f154d5
+# %% ../nbs/06_learner.ipynb #f8147717
 @patch
 def predict_ab(self:ColorizeLearner,
     l:Tensor, # Lightness `(bs,1,h,w)` in [-1,1]; any device
@@ -321,17 +330,18 @@ def plot(self:Previews,
         r[0].set_axis_on(); r[0].set(xticks=[], yticks=[]); r[0].set_ylabel(name); r[0].set_frame_on(False)
     return fig
 
-# %% ../nbs/06_learner.ipynb #483e7d5a
+# %% ../nbs/06_learner.ipynb #34eefd10
 @patch
 def score(self:ColorizeLearner,
     ds_idx:int=1, # Whose pictures: 1 validation, 2 test
     n:int=2000, # Training pictures that the mean color is taken from
 )->dict: # As `score_colorizer` has it; `scores_table` makes a table of it
     "PSNR, SSIM, color difference and colorfulness, with the do-nothing rows beside them."
+    if ds_idx>=len(self.dls.loaders): raise ValueError(f'ds_idx is {ds_idx}, expected 0 to {len(self.dls.loaders)-1}: there is no test split')
     batches = ((l.as_subclass(Tensor).cpu(),ab.as_subclass(Tensor).cpu()) for l,ab in self.dls[ds_idx])
     return score_colorizer(self.predict_ab, batches, mean_ab(self.dls.train, n=n).cpu())
 
-# %% ../nbs/06_learner.ipynb #7c329d38
+# %% ../nbs/06_learner.ipynb #d0a29763
 def _seed_epoch(seed, epoch, dls): # every source of chance, from two numbers
     s = random.Random(f'{seed} {epoch}').randrange(2**31)
     set_seed(s+rank_distrib()) # flips differ between processes; the order of pictures comes from the first
@@ -369,7 +379,7 @@ class Checkpoint(EpochSeed):
         "Go on smoothing the training loss where the interrupted run stood"
         if self.smooth: self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = self.smooth
 
-# %% ../nbs/06_learner.ipynb #d0a29763
+# %% ../nbs/06_learner.ipynb #04ce5811
 @patch
 def resume(self:Checkpoint,
     learn, # The same learner as that of the interrupted run
@@ -401,7 +411,7 @@ def after_epoch(self:Checkpoint):
     try: _atomic_save(state, self.fn)
     except OSError as err: warn(f'no checkpoint after epoch {e}: {err.strerror or err}; the one before is kept')
 
-# %% ../nbs/06_learner.ipynb #f54c2970
+# %% ../nbs/06_learner.ipynb #d470cc94
 class LineLog(Callback):
     "One line an epoch: into a CSV file, and to standard output where `echo`."
     order,remove_on_fetch = 59,True # after Recorder, before Checkpoint: what is checkpointed is in the log
@@ -433,7 +443,7 @@ class LineLog(Callback):
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #f90363ca
+# %% ../nbs/06_learner.ipynb #7e402198
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = Path(fn).with_suffix('.safetensors')
     fn.parent.mkdir(parents=True, exist_ok=True)
@@ -455,7 +465,7 @@ def _read_pair(fn, what): # weights and card; one clear line if they are not wha
     if card.get('what')!=what: raise ValueError(f"{fn} holds a {card.get('what','file of another program')}, expected a {what}")
     return weights,card
 
-# %% ../nbs/06_learner.ipynb #7e402198
+# %% ../nbs/06_learner.ipynb #0406f8c3
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -468,7 +478,7 @@ def save_colorizer(
                 n_out=p.n_out, y_range=p.y_range, **info)
     return _write_pair(gen.state_dict(), card, fn)
 
-# %% ../nbs/06_learner.ipynb #0406f8c3
+# %% ../nbs/06_learner.ipynb #17bde7e5
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

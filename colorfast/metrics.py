@@ -85,7 +85,7 @@ def _dist(x, y): # mean Euclidean distance of two Lab batches; spelled out, beca
 def delta_e(
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
     targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
-)->Tensor: # `(bs,)`, 2.3 being just noticeable; lower is better
+)->Tensor: # `(bs,)`, about 2.3 being just noticeable (Mahy, Van Eycken, Oosterlinck, 1994); lower is better
     "CIE 1976 color difference of each picture, averaged over its pixels."
     pred,targ = _pair(pred,targ)
     return _dist(rgb2lab(pred), rgb2lab(targ))
@@ -104,7 +104,7 @@ def _hue_diff(a1, b1, c1, a2, b2, c2): # hue difference and mean hue in radians;
 def delta_e2000(
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
     targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
-)->Tensor: # `(bs,)`, 1 being about just noticeable; lower is better
+)->Tensor: # `(bs,)`; lower is better
     "CIEDE2000 color difference of each picture, averaged over its pixels."
     pred,targ = _pair(pred,targ)
     (l1,a1,b1),(l2,a2,b2) = [rgb2lab(o).unbind(1) for o in (targ,pred)]
@@ -115,7 +115,7 @@ def delta_e2000(
     l,c = (l1+l2)/2-50,(c1+c2)/2
     deg = math.pi/180
     t = 1-.17*(h-30*deg).cos()+.24*(2*h).cos()+.32*(3*h+6*deg).cos()-.2*(4*h-63*deg).cos() # equation 15
-    dl = (l2-l1)/(1+.015*l**2/(20+l**2).sqrt()) # equations 16 and 19 to 21, weights 1
+    dl = (l2-l1)/(1+.015*l**2/(20+l**2).sqrt()) # equations 16 to 22, weights 1
     dc,dh = (c2-c1)/(1+.045*c),2*(c1*c2).sqrt()*(dh/2).sin()/(1+.015*c*t)
     rot = -(60*deg*(-((h/deg-275)/25)**2).exp()).sin()*2*_sat7(c)
     return (dl**2+dc**2+dh**2+rot*dc*dh).clamp_min(0).sqrt().mean((1,2))
@@ -157,7 +157,7 @@ def row(self:ColorScores)->dict: # psnr, ssim, delta_e: {avg, min, max}; colorfu
 # %% ../nbs/03_metrics.ipynb #67f039d2
 def mean_ab(
     dl, # Loader of `(L, ab)` batches, e.g. `dls.train`; a fastai loader is read in order and to its end
-    n:int=None, # Stop after this many pictures; `None` for all
+    n:int=None, # Stop after the batch in which this many pictures are reached; `None` for all
 )->Tensor: # Mean ab, `(2,)` on the loader's device
     "Mean color of a loader's pictures."
     if isinstance(dl, DataLoader): dl = dl.new(shuffle=False, drop_last=False)
@@ -393,14 +393,16 @@ def confusion(
     targs:Tensor, # Classes, `(bs,h,w)`
     n:int, # Number of classes, background included
     ignore:int=255, # Target that does not count: void
-)->Tensor: # `(bs,n*n+1)` int64: pixels of truth i predicted as j at i*n+j; last, targets that are no class
+)->Tensor: # `(bs,n*n+1)` int64: pixels of truth i predicted as j at i*n+j; last, pixels whose truth or prediction is no class
     "Count each picture's pixels by true and predicted class, without waiting for the device."
     preds,targs = [o.detach().as_subclass(Tensor) for o in (preds,targs)]
-    if preds.ndim==4: preds = preds.argmax(1)
+    if preds.ndim==4:
+        if preds.shape[1]!=n: raise ValueError(f'found scores of {preds.shape[1]} classes, expected {n}')
+        preds = preds.argmax(1)
     if preds.shape!=targs.shape: raise ValueError(f'found predictions of shape {tuple(preds.shape)} for masks of shape {tuple(targs.shape)}, expected the same')
     preds,targs = preds.long().flatten(1),targs.long().flatten(1)
-    k = n*n+2 # one bin for bad targets, one for void
-    idx = torch.where((targs<0)|(targs>=n), n*n, targs*n+preds)
+    k = n*n+2 # one bin for what is no class, one for void
+    idx = torch.where((targs<0)|(targs>=n)|(preds<0)|(preds>=n), n*n, targs*n+preds)
     idx = torch.where(targs==ignore, n*n+1, idx) + torch.arange(len(targs), device=idx.device)[:,None]*k
     return torch.zeros(len(targs)*k, dtype=torch.long, device=idx.device).scatter_add_(0, idx.flatten(), torch.ones_like(idx).flatten()).view(-1,k)[:,:-1]
 
@@ -431,7 +433,7 @@ def cm(self:ConfusionMatrix)->np.ndarray: # Pixels, `(n,n)` int64: a true class 
     "The matrix of all pictures so far."
     if not isinstance(self.total,Tensor): raise ValueError('no mask was counted: call `update` first')
     tot = self.total.cpu().numpy()
-    if tot[-1]: raise ValueError(f'{tot[-1]} pixels of the masks are of no class, expected 0 to {self.n-1} or {self.ignore}: are there more classes than outputs?')
+    if tot[-1]: raise ValueError(f'{tot[-1]} pixels of masks or predictions are of no class, expected 0 to {self.n-1}, in masks also {self.ignore}: are there more classes than outputs?')
     return tot[:-1].reshape(self.n,self.n)
 
 @patch(as_prop=True)

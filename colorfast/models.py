@@ -6,7 +6,7 @@
 __all__ = ['get_arch', 'arch_name', 'gray_body', 'default_stride', 'SlimUpBlock', 'SlimUnet', 'color_generator', 'PatchCritic']
 
 # %% ../nbs/04_models.ipynb #76343bb1
-import torch, torchvision
+import re, torch, torchvision
 from torch import nn, Tensor
 from fastai.vision.models.unet import DynamicUnet
 from fastai.vision.models import xresnet
@@ -23,9 +23,10 @@ def get_arch(
 )->object: # What builds the model: a function, or for timm a string without the prefix
     "The architecture called `name`."
     if not isinstance(name, str): return name
-    if name.startswith('timm/'): return name[5:]
-    for m in (xresnet, torchvision.models):
-        if callable(getattr(m, name, None)): return getattr(m, name)
+    short = name.removeprefix('timm/')
+    if short!=name and short.split('.')[0] in _timm_names(): return short
+    if re.match('x(res|se)', name) and callable(getattr(xresnet, name, None)): return getattr(xresnet, name)
+    if name in torchvision.models.list_models(module=torchvision.models): return getattr(torchvision.models, name)
     if name in _timm_names(): return name
     raise ValueError(f"unknown architecture '{name}': expected a torchvision or xresnet function such as resnet18, "
                      "or 'timm/NAME' with timm installed")
@@ -37,8 +38,8 @@ def _timm_names():
 
 # %% ../nbs/04_models.ipynb #4477c610
 def arch_name(
-    arch, # Function or timm string
-)->str: # `get_arch(arch_name(arch))` is `arch` again
+    arch, # Function, or what `get_arch` makes of 'timm/NAME'
+)->str: # `get_arch(arch_name(arch))` is `arch` again, for 'timm/NAME' it is NAME
     "The name under which `get_arch` finds `arch`."
     name = f'timm/{arch}' if isinstance(arch, str) and not arch.startswith('timm/') else getattr(arch, '__name__', arch)
     try: found = get_arch(name)
@@ -85,7 +86,7 @@ def _until(body, max_stride): # the first layers
 # %% ../nbs/04_models.ipynb #58f5837c
 def default_stride(
     size:int, # Height and width of the pictures, px
-)->int: # `max_stride` whose smallest map is 8x8 px; 8 at 64 px and below
+)->int: # `max_stride` that leaves no map below 8x8 px; 8 for 64 px and below, where maps get smaller (4x4 at 32 px)
     "How many times smaller than a picture the last map of a body should be, chosen by linear probes on scenes."
     return max(8, size//8)
 

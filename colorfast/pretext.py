@@ -18,6 +18,7 @@ from .models import *
 class Pretext:
     "A task whose answers are in the picture; subclass it and give `terms` and, unless the answer is ab, `decodes`."
     n_out,y_range,names = 2,(-1,1),()  # Channels of the generator; range of its output, None for no limit; loss terms
+    adv,smooth = None,0.  # For a pretext with a critic: its `AdvLoss`, and label smoothing in [0,1)
     def critic(self)->nn.Module|None: # None: no critic
         "The network that judges `(L, ab)`"
     def decodes(self,
@@ -88,6 +89,7 @@ class CGAN(Regression):
     ):
         super().__init__(loss)
         if lambda_l1<0 or not 0<=smooth<1: raise ValueError(f'lambda_l1 must be >= 0 and smooth in [0,1), got {lambda_l1} and {smooth}')
+        adv = AdvLoss(adv) # a member, or its value
         store_attr('adv,lambda_l1,nf,n_layers,spectral,smooth')
     def critic(self):
         "A fresh `PatchCritic`"

@@ -86,7 +86,7 @@ class _Canvas:
         return self.known[key]
 
 class _Pen:
-    "Draws the parts of `owner` at (`x`,`y`), half as large as `r`, in shares of the picture"
+    "Draws the parts of `owner` at (`x`,`y`), reaching `r` to each side, in shares of the picture"
     def __init__(self, cv, owner, x=.5, y=.5, r=.5, rot=0., flip=1, sx=1., sy=1., shear=0.):
         (c,s),n = _cs(rot),cv.n
         self.cv,self.owner,self.r = cv,owner,r*n

@@ -52,8 +52,21 @@ def get_preset(
             if k!='scenes' and (bad := set(v)-set(cfg[k] or _TUNABLE)): raise ValueError(f"unknown setting '{k}.{min(bad)}': expected one of {', '.join(cfg[k] or _TUNABLE)}")
             cfg[k] = dict(v) if k=='tune' else cfg[k]|v # trials are listed anew
         elif v is not None: cfg[k] = v
+    _check(cfg, '')
     if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
     return cfg
+
+def _check(cfg, where): # numbers are numbers, before anything is trained
+    count = lambda o: type(o) is int and o>0
+    number = lambda o: isinstance(o,(int,float)) and not isinstance(o,bool) and o>0
+    kinds = dict.fromkeys(('epochs','bs','critic_nf'), (count, 'a whole number above 0')) | dict.fromkeys(('max_stride','limit'), (lambda o: o is None or count(o), 'a whole number above 0'))
+    kinds |= dict(size=(lambda o: count(o) and o>=16, 'at least 16 px'), color=(lambda o: isinstance(o,bool), 'true or false'), lambda_l1=(lambda o: o==0 or number(o), '0 or a number above it'),
+                  lr=(lambda o: all(number(v) for v in (o if is_listy(o) else [o])), 'a number above 0'), schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'),
+                  arms=(lambda o: is_listy(o), 'a list of arms'), budgets=(lambda o: is_listy(o) and all(map(count, o)), 'whole numbers of pictures, such as 50,100'))
+    for k,v in cfg.items():
+        ok,want = kinds.get(k, (lambda o: True, ''))
+        if where!='tune' and not ok(v): raise ValueError(f"setting '{where}{k}' is {v!r}, expected {want}")
+        if k in ('multilabel','segment'): _check(v, f'{k}.')
 
 # %% ../nbs/09_study.ipynb #794c4f75
 _kinds = ('scenes','coco','voc','folder')
@@ -262,6 +275,8 @@ def _atomic(fn, write): # whole or not there
 # %% ../nbs/09_study.ipynb #149de7cc
 _scores = dict(multilabel=('map','exact_match','accuracy','f1'), segment=('miou','pixel_accuracy'))
 
+def _images(r): return 'validation images' if r.get('split')=='val' else 'test images' # what was scored
+
 def gains(
     task:str, # 'multilabel' or 'segment'
     scratch:list, # (scores, arrays) a seed
@@ -277,7 +292,7 @@ def gains(
     if task=='multilabel': img = map_ci(*[np.stack([a['preds'] for a in o]) for o in arrs][:1], arrs[0][0]['targs'], base=np.stack([a['preds'] for a in arrs[1]]))
     else: img = miou_ci(np.stack([a['each'] for a in arrs[0]]), base=np.stack([a['each'] for a in arrs[1]]))
     res[key]['images'] = img['ci95']
-    if len(scratch)==1: res[key].update(ci95=img['ci95'], over='test images (bootstrap)')
+    if len(scratch)==1: res[key].update(ci95=img['ci95'], over=f'{_images(scratch[0][0])} (bootstrap)')
     return res
 
 # %% ../nbs/09_study.ipynb #971ec3e9
@@ -313,6 +328,7 @@ def draw_losses(
             e = np.arange(1, ls.shape[1]+1)
             ax.plot(e, ls.mean(0), color=color, label='from scratch' if arm=='scratch' else arm, marker='o', ms=3)
             ax.fill_between(e, ls.min(0), ls.max(0), color=color, alpha=.2)
+        ax.xaxis.get_major_locator().set_params(integer=True) # no half epochs
         ax.set(title=task, xlabel='epoch', ylabel='training loss'); ax.legend()
     return fig
 
@@ -594,7 +610,7 @@ def run_pretrain(
 def run_transfer(
     task:str, # 'multilabel' or 'segment'
     data, # Folder with labels: scenes, COCO or VOC
-    body, # What `save_body` wrote; or 'scratch', then only that arm is trained
+    body, # What `save_body` wrote; or 'scratch', then only the arms without weights are trained
     out, # Folder for everything that comes out
     cfg:dict=None, # Settings, see `get_preset`; None for the demo's
     kind:str=None, # As in `color_dls`
@@ -617,12 +633,12 @@ def run_transfer(
 
 # %% ../nbs/09_study.ipynb #89b3160e
 _captions = dict(
-    colorings='Test images: gray input, prediction, target. From the picture with the smallest color error (left) to the one with the largest (right), in equal steps.',
+    colorings='Scored images: gray input, prediction, target. From the picture with the smallest color error (left) to the one with the largest (right), in equal steps.',
     progress='The same validation images as training went on: gray input first, original last.',
     probe='What a linear model makes of the body\'s features as pretraining goes on, on validation images of the labelled data; dashed, the random body.',
-    efficiency='Scores over the number of labelled pictures; the band is the 95 % interval over seeds.', classes='What each class gains; a dot is a seed.',
+    efficiency='Scores over the number of labelled pictures; the band, with several seeds, is the 95 % interval over them.', classes='What each class gains; a dot is a seed.',
     scores='Each dot is a run; the two runs of a pair are joined.', losses='Training loss of both tasks, from scratch against pretrained.',
-    masks='The first test images, with the masks of both arms and the truth.')
+    masks='The first scored images, with the masks of both arms and the truth.')
 _css = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}td,th{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}.ours{font-weight:600}img{max-width:100%}figure{margin:1.5rem 0;break-inside:avoid}figcaption,.note{color:#555;font-size:.9rem}
@@ -673,7 +689,7 @@ def arms_table(
             g = (o.get('gain',{}) if a=='pretrained' else o.get('gains',{}).get(a,{})).get(k)
             row = [f"{100*g['mean']:+.1f} over {_labels[ARMS[a]]}", _ci(g['ci95']) if g['over'].startswith('seeds') else '', _ci(g['images'])] if g else ['','','']
             rows.append([o['n_train'], _labels[a], _fmt(o[a][k])]+row)
-    return pd.DataFrame(rows, columns=['labelled pictures','arm',_names[k]+' (%)','gain','95 % interval over seeds (t)','over test images (bootstrap)'])
+    return pd.DataFrame(rows, columns=['labelled pictures','arm',_names[k]+' (%)','gain','95 % interval over seeds (t)',f'over {_images(r)} (bootstrap)'])
 
 def _tuning_note(r): # what each arm tried on validation images
     if 'tuning' not in r: return ''
@@ -692,7 +708,7 @@ def _verdict(res): # in words, what won and what lost
         if g := res.get(t,{}).get('gain'):
             k = _scores[t][0]; m,ci = g[k]['mean'],g[k]['ci95']
             sure = '' if ci is None else ', an interval without zero' if ci[0]*ci[1]>0 else ', an interval that contains zero'
-            out.append(f"{t.capitalize()}: pretrained {'beats' if m>0 else 'does not beat'} from scratch by {100*m:+.1f} points of {_names[k]}{sure}.")
+            out.append(f"{t.capitalize()}: pretrained is {100*abs(m):.1f} points of {_names[k]} {'ahead of' if m>0 else 'behind'} from scratch{sure}.")
     return out
 
 # %% ../nbs/09_study.ipynb #93d540cf

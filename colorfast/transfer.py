@@ -75,7 +75,7 @@ def to_l(self:Body)->nn.Module: # `RGBToL`, or with color `RGBToLab`
 @patch
 def layers(self:Body,
     pretrained:bool=True, # With the weights of pretraining?
-)->nn.Sequential: # What `to_l` gives, `(bs,1,h,w)` or with color `(bs,3,h,w)`, to `(bs,nf,h/32,w/32)`
+)->nn.Sequential: # What `to_l` gives, `(bs,1,h,w)` or with color `(bs,3,h,w)`, to `(bs,nf,h/32,w/32)`, or to `h/max_stride`
     "The body alone, as in the generator"
     body = gray_body(self.arch, n_in=3 if self.color else 1, max_stride=self.max_stride)
     if pretrained: body.load_state_dict(_padded(self.weights, body) if self.color else self.weights)
@@ -189,7 +189,7 @@ def freeze_body(
     learn.add_cb(BnFreeze())
 
 # %% ../nbs/07_transfer.ipynb #9858c9ef
-def _features(body, dl, device): # pooled features and labels of a whole split, without augmentation
+def _features(body, dl, device): # pooled features and labels of a whole split
     xs,ys = [],[]
     with torch.no_grad():
         for x,y in dl:
@@ -208,7 +208,7 @@ def probe_body(
     if method not in models: raise ValueError(f"unknown probe '{method}': expected one of {', '.join(models)}")
     was,device = body.training,next(body.parameters()).device
     body.eval()
-    try: (x,y),(vx,vy) = [_features(body, dls.valid.new(ds, shuffle=False, drop_last=False), device) for ds in (dls.train_ds, dls.valid_ds)]
+    try: (x,y),(vx,vy) = [_features(body, dls.plain(i), device) for i in (0,1)]
     finally: body.train(was)
     m,s = x.mean(0),x.std(0)+1e-6
     return mean_ap(models[method]().fit((x-m)/s, y.clip(0)).predict((vx-m)/s), vy)

@@ -77,7 +77,7 @@ def test_limit(root):
     colorfast('pretrain', root/'scenes', '--out', root/'few', '--epochs', 1, '--limit', 12, *SMALL)
     res = json.loads((root/'few'/'results.json').read_text())
     assert res['colorization']['n']==12 and res['config']['limit']==12
-    one_line(colorfast('pretrain', root/'scenes', '--out', root/'none', '--limit', 0, *SMALL, ok=False), 'limit is 0')
+    one_line(colorfast('pretrain', root/'scenes', '--out', root/'none', '--limit', 0, *SMALL, ok=False), '--limit', 'above 0')
 
 def test_killed_run_resumes_to_the_same_losses(root):
     whole,cut = root/'whole',root/'cut'
@@ -126,6 +126,10 @@ def test_mistakes_get_one_line(root, tmp_path):
     one_line(colorfast('transfer', 'segment', root/'scenes', '--body', tmp_path/'empty', '--out', tmp_path/'o', ok=False), 'body')
     one_line(colorfast('scenes', root/'scenes', '--size', 16, ok=False), 'scenes')
     one_line(colorfast('paint', ok=False), 'invalid choice')
+    for o in ('--epochs=0', '--bs=-4', '--size=8', '--set=lr=fast', '--set=schedule=cosine'):
+        one_line(colorfast('pretrain', root/'scenes', '--out', tmp_path/'o', o, ok=False), 'expected')
+    one_line(colorfast('transfer', 'segment', root/'scenes', '--body', 'scratch', '--out', tmp_path/'o', '--seeds', -1, ok=False), 'above 0')
+    assert not (tmp_path/'o').exists() # nothing was begun
     assert 'Traceback' in colorfast('pretrain', tmp_path/'nowhere', '--out', tmp_path/'o', '--debug', ok=False).stderr
 
 def test_study_schema_and_second_call(root):
