@@ -176,6 +176,12 @@ def test_outputs_present(path):
     assert not bad, f'cells that print, without their output; run the notebook again:{show(bad)}'
 
 @each
+def test_figures_present(path):
+    "A cell that describes a figure has one"
+    bad = [str(c) for c in cells(path) if 'fig-alt' in c.marks and not any(m.startswith('image/') for o in c.outputs for m in o.get('data', {}))]
+    assert not bad, f'cells with fig-alt and without a figure; run the notebook again and look at it:{show(bad)}'
+
+@each
 def test_outputs_clean(path):
     bad = []
     for c in cells(path):
