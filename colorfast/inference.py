@@ -303,7 +303,8 @@ def export_script(
     tol:float=1e-3, # Largest difference in ab that is accepted
 )->float: # Largest difference found, in units of ab (1 is 128 steps of a* or b*)
     "Write the generator as TorchScript: L `(bs,1,h,w)` in, ab `(bs,2,h,w)` out."
-    fn,size = Path(fn).with_suffix('.pt'),_size(learn,size)
+    fn,size = Path(fn),_size(learn,size)
+    if fn.suffix!='.pt': fn = fn.with_name(fn.name+'.pt')
     gen,decodes = _generator(learn)
     net,was,tmp = _AB(gen,decodes),gen.training,fn.with_name(f'.{fn.stem}.{os.getpid()}.pt')
     net.eval()

@@ -444,8 +444,13 @@ class LineLog(Callback):
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
 # %% ../nbs/06_learner.ipynb #7e402198
+def _pair_file(fn, what=''): # NAME.safetensors; a dot in NAME is no suffix; a folder holds one called `what`
+    fn = Path(fn)
+    if what and fn.is_dir(): fn = fn/what
+    return fn.with_name((fn.stem if fn.suffix in ('.safetensors','.json') else fn.name)+'.safetensors')
+
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
-    fn = Path(fn).with_suffix('.safetensors')
+    fn = _pair_file(fn)
     fn.parent.mkdir(parents=True, exist_ok=True)
     for f,write in ((fn, lambda t: save_file({k:v.detach().cpu().contiguous() for k,v in weights.items()}, t)),
                     (fn.with_suffix('.json'), lambda t: t.write_text(json.dumps(card, indent=1)))):
@@ -455,9 +460,7 @@ def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole
     return fn
 
 def _read_pair(fn, what): # weights and card; one clear line if they are not what they should be
-    fn = Path(fn)
-    if fn.is_dir(): fn = fn/what
-    fn = fn.with_suffix('.safetensors')
+    fn = _pair_file(fn, what)
     for f in (fn, fn.with_suffix('.json')):
         if not f.exists(): raise FileNotFoundError(f'{f} not found: a {what} is the two files {fn.name} and {fn.with_suffix(".json").name}')
     try: card,weights = json.loads(fn.with_suffix('.json').read_text()),load_file(fn)

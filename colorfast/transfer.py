@@ -15,7 +15,7 @@ from .color import *
 from .metrics import *
 from .models import *
 from .learner import *
-from .learner import _is_fit, _skipped, _read_pair, _write_pair
+from .learner import _is_fit, _pair_file, _skipped, _read_pair, _write_pair
 
 # %% ../nbs/07_transfer.ipynb #8c9c9a3e
 class RGBToL(nn.Module):
@@ -122,8 +122,8 @@ def load_body(
 )->Body: # An `arch`: `vision_learner(dls, load_body('body'))`
     "Load a body as an architecture; nothing in the files is executed."
     weights,card = _read_pair(fn, 'body')
-    f = Path(fn)/'body' if Path(fn).is_dir() else Path(fn)
-    if card.get('sha256')!=_sha(f.with_suffix('.safetensors')):
+    f = _pair_file(fn, 'body')
+    if card.get('sha256')!=_sha(f):
         raise ValueError(f'{f}: weights and card do not belong together (checksum): copy both files again')
     return _fitting(Body(card['arch'], weights, card, card.get('max_stride'), color), f)
 
