@@ -419,7 +419,7 @@ def _some(splits, limit, seed): # at most so many of each split; more of them co
 
 def _enough(splits, path, bs, valid_pct, seed): # splits with validation, and a batch size that fits
     n = len(splits['train'])
-    if not 0<valid_pct<1: raise ValueError(f'valid_pct is {valid_pct}, expected a share of training in (0,1)')
+    if not splits['valid'] and not 0<valid_pct<1: raise ValueError(f'valid_pct is {valid_pct}, expected a share of training in (0,1)')
     if bs<1: raise ValueError(f'bs is {bs}, expected at least 1 picture a batch')
     if n<(2 if splits['valid'] else 3): raise DataError(f"{path}: {n} usable training pictures, expected at least {2 if splits['valid'] else 3}")
     if not splits['valid']:
@@ -521,7 +521,7 @@ def from_files(cls:ColorizeDataLoaders,
 def from_folder(cls:ColorizeDataLoaders,
     path:str|Path, # Folder; its subfolders `unlabeled`, `train`, `val` and `test`, with any year behind, are honored
     train:str=None, # Training split; `None`: `unlabeled` if there is one, else `train`, else every picture
-    valid:str='val', # Validation split; missing: `valid_pct` of training, at random
+    valid:str='val', # Validation split; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Test split, for the third loader
     **kwargs
 )->DataLoaders: # See `from_splits`
@@ -609,7 +609,7 @@ def _coco_vocab(sets): return list(dict.fromkeys(n for o in sets.values() for n 
 def from_coco(cls:ColorizeDataLoaders,
     path:str|Path, # Folder with `train2017`, `val2017`, ... or the same in `images`
     train:str=None, # Training split; `None`: `unlabeled` if there is one, else `train`
-    valid:str='val', # Validation split; missing: `valid_pct` of training, at random
+    valid:str='val', # Validation split; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Test split, for the third loader
     **kwargs
 )->DataLoaders: # See `from_splits`
@@ -679,7 +679,7 @@ class _MaskedCategorize(EncodedMultiCategorize): loss_func = MaskedBCE()
 def from_coco(cls:MultilabelDataLoaders,
     path:str|Path, # Folder with `annotations/instances_train*.json` and the pictures
     train:str='train', # Training split; a year may follow
-    valid:str='val', # Validation split; missing: `valid_pct` of training, at random
+    valid:str='val', # Validation split; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Test split, for the third loader
     **kwargs
 )->DataLoaders: # See `from_splits`; `vocab` has the JSON's categories, by number
@@ -713,7 +713,7 @@ def plain(self:PictureDataLoaders,
     ds = self.loaders[ds_idx].dataset
     return self.valid.new(Datasets(tls=[tl._new(tl.items, split_idx=1) for tl in ds.tls], n_inp=ds.n_inp), shuffle=False, drop_last=False)
 
-# %% ../nbs/02_data.ipynb #3d1ae917
+# %% ../nbs/02_data.ipynb #9b2d3c8b
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
 
 mk_class('Difficult', **{o:o.lower() for o in ('Keep','Drop','Mask')}, doc="What becomes of objects that VOC calls difficult.")
@@ -740,7 +740,7 @@ def _voc_objects(fn): # [(class, is it difficult)] of one XML file
     except ET.ParseError as e: raise DataError(f'{_clean(fn.name)}: damaged XML ({e})') from None
     return [(n,o.findtext('difficult','0').strip()=='1') for o in r.iter('object') if (n := o.findtext('name','').strip())]
 
-# %% ../nbs/02_data.ipynb #9b2d3c8b
+# %% ../nbs/02_data.ipynb #8088858a
 def _voc_vocab(root, names): # classes in order
     with contextlib.suppress(OSError):
         ns = [o.split(':')[0].strip() for o in (root/'labelmap.txt').read_text(encoding='utf-8').splitlines() if o.strip() and o[0]!='#']
@@ -760,7 +760,7 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if bad: warnings.warn(f'{root.name}: {len(bad)} pictures left out, without a usable annotation: {_names(bad)}', stacklevel=2)
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
-# %% ../nbs/02_data.ipynb #8088858a
+# %% ../nbs/02_data.ipynb #78176012
 def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
 
 def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
@@ -776,13 +776,13 @@ def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for
     df = pd.read_csv(path/'train.csv')
     return cls.from_df(df, **{**kwargs, 'path':path/'train'}, fn_col='fname', label_col='labels', valid_col='is_valid' if 'is_valid' in df else None, vocab=vocab)
 
-# %% ../nbs/02_data.ipynb #78176012
+# %% ../nbs/02_data.ipynb #03ac22b3
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_voc(cls:MultilabelDataLoaders,
     path:str|Path, # Folder with `JPEGImages` or with `VOCdevkit/VOC20xx`, or what fastai's `untar_data` made of `URLs.PASCAL_2007` or `URLs.PASCAL_2012`
     train:str='train', # Name in `ImageSets/Main`, e.g. `trainval`
-    valid:str='val', # Name in `ImageSets/Main`; missing: `valid_pct` of training, at random
+    valid:str='val', # Name in `ImageSets/Main`; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Name in `ImageSets/Main`, for the third loader
     difficult:Difficult=Difficult.Keep, # Difficult objects are positives, not mentioned (`Drop`), or neither (`Mask`)
     vocab:list=None, # Classes in order; `None`: `labelmap.txt` or the scenes' manifest, else VOC's twenty, else all names sorted
@@ -811,7 +811,7 @@ def from_voc(cls:MultilabelDataLoaders,
 def from_voc(cls:ColorizeDataLoaders,
     path:str|Path, # Folder with `JPEGImages` or with `VOCdevkit/VOC20xx`
     train:str='train', # Name in `ImageSets/Main`
-    valid:str='val', # Name in `ImageSets/Main`; missing: `valid_pct` of training, at random
+    valid:str='val', # Name in `ImageSets/Main`; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Name in `ImageSets/Main`
     **kwargs
 )->DataLoaders: # See `from_splits`
@@ -820,7 +820,7 @@ def from_voc(cls:ColorizeDataLoaders,
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #8186723d
+# %% ../nbs/02_data.ipynb #dc2c0c84
 def _palette(n=256): # VOC's colors, `(n,3)` bytes; source: VOClabelcolormap.m of the VOC development kit
     i = np.arange(n)
     return np.stack([sum(((i>>(3*j+c))&1)<<(7-j) for j in range(8)) for c in range(3)], 1).astype(np.uint8)
@@ -846,7 +846,7 @@ class _OpenMask(Transform): # knows the classes, and the loss that ignores void
         self.vocab,self.c,self.loss_func = L(vocab),len(vocab),CrossEntropyLossFlat(axis=1, ignore_index=255)
     def encodes(self, o:Image.Image): return _PILClassMask(o)
 
-# %% ../nbs/02_data.ipynb #dc2c0c84
+# %% ../nbs/02_data.ipynb #535397e7
 def _fit_mask(a, fn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     with _opened(fn) as p: size,turn = tuple(p.size),_turn(p)
@@ -879,7 +879,7 @@ class _MaskFiles(Transform):
         if bad := sorted(set(np.unique(a).tolist())-{*range(self.n),255}): raise DataError(f'{_clean(m.name)}: class numbers {_names(bad)}, expected 0 to {self.n-1} or 255')
         return _fit_mask(a if self.void==255 else np.where(a==self.void, 255, a).astype(np.uint8), fn, _clean(m.name))
 
-# %% ../nbs/02_data.ipynb #535397e7
+# %% ../nbs/02_data.ipynb #256697be
 def _counts(s): # run lengths in a compressed RLE; after rleFrString of pycocotools' maskApi.c (Simplified BSD License)
     s,res,p = s.encode() if isinstance(s,str) else s,[],0
     while p<len(s):
@@ -912,7 +912,7 @@ def _draw(anns, idx, h, w): # mask `(h,w)`: crowds as void, then objects, the sm
     for *_,v,m in sorted(todo, key=lambda o: o[:2]): a[m>0] = v
     return a,bad
 
-# %% ../nbs/02_data.ipynb #256697be
+# %% ../nbs/02_data.ipynb #50ca12c9
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -934,7 +934,7 @@ class _CocoMasks(Transform):
         bad = dict(self.empty)
         if bad: warnings.warn(f'{sum(bad.values())} annotations left out, they outline nothing: in {_names([Path(o).name for o in sorted(bad)])}', stacklevel=2)
 
-# %% ../nbs/02_data.ipynb #50ca12c9
+# %% ../nbs/02_data.ipynb #3e35fded
 class SegmentDataLoaders(PictureDataLoaders):
     "Batches of pictures, `TensorImage` `(bs,3,h,w)` in [0,1], and masks, `TensorMask` `(bs,h,w)` int64: 0 background, 255 void."
     @classmethod
@@ -968,13 +968,13 @@ class SegmentDataLoaders(PictureDataLoaders):
         return cls._load([block], {k:v and list(v) for k,v in splits.items()}, path, size, bs, method, valid_pct, seed, cache,
                          geom_tfms(max_zoom) if batch_tfms is None else L(batch_tfms), masks=masks, getters=[masks], num_workers=num_workers, **kwargs)
 
-# %% ../nbs/02_data.ipynb #3e35fded
+# %% ../nbs/02_data.ipynb #7e2ebe43
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_coco(cls:SegmentDataLoaders,
     path:str|Path, # Folder with `annotations/instances_train*.json` and the pictures
     train:str='train', # Training split; a year may follow
-    valid:str='val', # Validation split; missing: `valid_pct` of training, at random
+    valid:str='val', # Validation split; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Test split, for the third loader
     **kwargs
 )->DataLoaders: # See `from_splits`; `vocab` is background and the JSON's categories, by number
@@ -991,7 +991,7 @@ def from_coco(cls:SegmentDataLoaders,
 def from_voc(cls:SegmentDataLoaders,
     path:str|Path, # Folder with `JPEGImages` or with `VOCdevkit/VOC20xx`, or what fastai's `untar_data` made of `URLs.PASCAL_2007` or `URLs.PASCAL_2012`
     train:str='train', # Name in `ImageSets/Segmentation`, e.g. `trainval`
-    valid:str='val', # Name in `ImageSets/Segmentation`; missing: `valid_pct` of training, at random
+    valid:str='val', # Name in `ImageSets/Segmentation`; missing or `None`: `valid_pct` of training, at random
     test:str='test', # Name in `ImageSets/Segmentation`, for the third loader
     vocab:list=None, # Classes in the order of their numbers, without background; `None`: see Pascal VOC above
     **kwargs
@@ -1008,7 +1008,7 @@ def from_voc(cls:SegmentDataLoaders,
     _voc_report(root, bad, splits)
     return cls.from_splits(splits, ['background', *(vocab or _voc_vocab(root,names))], **{'path':path, **kwargs})
 
-# %% ../nbs/02_data.ipynb #e926adf6
+# %% ../nbs/02_data.ipynb #435aec35
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['vocab','void'])
 def from_folder(cls:SegmentDataLoaders,

@@ -36,7 +36,7 @@ def psnr(
     targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
 )->Tensor: # Decibel, `(bs,)`, at most `MAX_PSNR`; higher is better
     "Peak signal-to-noise ratio of each picture, for a data range of 1."
-    from torchmetrics.functional.image import peak_signal_noise_ratio # here, as loading it takes a third of all of colorfast's
+    from torchmetrics.functional.image import peak_signal_noise_ratio # here, since loading it takes longer than colorfast itself
     pred,targ = _pair(pred,targ)
     return peak_signal_noise_ratio(pred, targ, data_range=1., dim=(1,2,3), reduction='none').clamp_max(MAX_PSNR)
 

@@ -52,11 +52,11 @@ def get_preset(
             if k!='scenes' and (bad := set(v)-set(cfg[k] or _TUNABLE)): raise ValueError(f"unknown setting '{k}.{min(bad)}': expected one of {', '.join(cfg[k] or _TUNABLE)}")
             cfg[k] = dict(v) if k=='tune' else cfg[k]|v # trials are listed anew
         elif v is not None: cfg[k] = v
-    _check(cfg, '')
+    _check(cfg)
     if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
     return cfg
 
-def _check(cfg, where): # numbers are numbers, before anything is trained
+def _check(cfg, where=''): # is every setting of its kind? `where`: the task that has it
     count = lambda o: type(o) is int and o>0
     number = lambda o: isinstance(o,(int,float)) and not isinstance(o,bool) and o>0
     kinds = dict.fromkeys(('epochs','bs','critic_nf'), (count, 'a whole number above 0')) | dict.fromkeys(('max_stride','limit'), (lambda o: o is None or count(o), 'a whole number above 0'))
@@ -65,7 +65,7 @@ def _check(cfg, where): # numbers are numbers, before anything is trained
                   arms=(lambda o: is_listy(o), 'a list of arms'), budgets=(lambda o: is_listy(o) and all(map(count, o)), 'whole numbers of pictures, such as 50,100'))
     for k,v in cfg.items():
         ok,want = kinds.get(k, (lambda o: True, ''))
-        if where!='tune' and not ok(v): raise ValueError(f"setting '{where}{k}' is {v!r}, expected {want}")
+        if not ok(v): raise ValueError(f"setting '{where}{k}' is {v!r}, expected {want}")
         if k in ('multilabel','segment'): _check(v, f'{k}.')
 
 # %% ../nbs/09_study.ipynb #794c4f75

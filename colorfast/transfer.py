@@ -202,7 +202,7 @@ def probe_body(
     method:str='linear', # 'linear': ridge regression, its penalty chosen by leave-one-out on the training split; 'knn': 20 nearest by cosine
 )->float: # Mean average precision on the validation split, in [0,1]
     "What a simple model makes of a body's features, averaged over each picture."
-    from sklearn.linear_model import RidgeCV # here, as loading them takes half the time of all of colorfast's
+    from sklearn.linear_model import RidgeCV # here, since loading them would double the time of importing colorfast
     from sklearn.neighbors import KNeighborsRegressor
     models = dict(linear=lambda: RidgeCV(np.logspace(-1,5,13)), knn=lambda: KNeighborsRegressor(min(20,len(dls.train_ds)), weights='distance', metric='cosine'))
     if method not in models: raise ValueError(f"unknown probe '{method}': expected one of {', '.join(models)}")
