@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/10_cli.ipynb #20d68c81
-import argparse, json, os, re, shlex, sys, warnings
+import argparse, json, os, shlex, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/10_cli.ipynb #27cbf755
@@ -22,10 +22,14 @@ def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     key,eq,val = text.partition('=')
     if not eq or not key: raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE, such as segment.epochs=5")
     try: val = json.loads(val)
-    except ValueError: val = dict(true=True, false=False, none=None).get(val.lower(), float(val) if re.fullmatch(r'\d*\.\d*(e-?\d+)?', val) and val!='.' else val) # .01 and True are no JSON; else plain text
+    except ValueError:
+        words = dict(true=True, false=False, none=None)
+        try: val = words[val.lower()] if val.lower() in words else float(val) # True and .01 are no JSON
+        except ValueError: pass # plain text
     for k in reversed(key.split('.')): val = {k:val}
     return val
 
+# %% ../nbs/10_cli.ipynb #f3169a4b
 def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     from colorfast.study import get_preset
     over = dict(arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit) | over
@@ -55,7 +59,7 @@ def _pretrain(a):
     res = run_pretrain(a.data, a.out, _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext), a.kind, a.seed, a.resume, a.command)
     if res: _say(a.out, res) # of several processes the first speaks
 
-# %% ../nbs/10_cli.ipynb #06f5d93e
+# %% ../nbs/10_cli.ipynb #f523b0d5
 def _workers(n): # runs at once: as many as asked for, else one for each core, up to four; a graphics card takes one
     import torch
     if n is None: return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
@@ -89,7 +93,7 @@ def _colorize(a):
     res = colorize_files(Colorizer.load(a.model), a.images, a.out)
     if not res['done']: raise ValueError('no picture could be colored')
 
-# %% ../nbs/10_cli.ipynb #f523b0d5
+# %% ../nbs/10_cli.ipynb #a5c4ed1c
 class _Parser(argparse.ArgumentParser):
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
@@ -120,7 +124,7 @@ def _verb(sub, name, f, help, example):
     p.set_defaults(f=f)
     return p
 
-# %% ../nbs/10_cli.ipynb #85bb7acd
+# %% ../nbs/10_cli.ipynb #1666e9b0
 def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace whose `f` runs the verb
     "Parser of the command line."
     top = _Parser(prog='colorfast', description='Learn to see by learning to color.', epilog='example: colorfast demo --out demo')
@@ -143,7 +147,7 @@ def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace who
     p.add_argument('--resume', action='store_true', help='go on from the checkpoint in OUT')
     return _more_verbs(sub, kinds) or top
 
-# %% ../nbs/10_cli.ipynb #a5c4ed1c
+# %% ../nbs/10_cli.ipynb #d9758fe0
 def _more_verbs(sub, kinds):
     p = _verb(sub, 'colorize', _colorize, 'color pictures at their own size', 'colorfast colorize run family/*.jpg --out colored')
     p.add_argument('model', help='folder of a run, or its colorizer.safetensors'); p.add_argument('images', nargs='+', help='files, folders, globs')
@@ -162,7 +166,7 @@ def _more_verbs(sub, kinds):
     for o in ('colorize','downstream'): p.add_argument(f'--{o}-kind', **kinds)
     _pretexts(p)
 
-# %% ../nbs/10_cli.ipynb #d9758fe0
+# %% ../nbs/10_cli.ipynb #98922370
 def main(
     argv:list=None, # Words after `colorfast`; None takes them from the command line
 )->int: # 0 done, 2 a user's mistake, 130 interrupted
@@ -182,5 +186,5 @@ def main(
         return 2
     return 0
 
-# %% ../nbs/10_cli.ipynb #6eb73ea9
+# %% ../nbs/10_cli.ipynb #5ca72eaa
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main()) # python -m colorfast.cli; not in a notebook

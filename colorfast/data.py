@@ -430,6 +430,9 @@ def _enough(splits, path, bs, valid_pct, seed): # splits with validation, and a 
     return splits,min(n, bs)
 
 # %% ../nbs/02_data.ipynb #3526471a
+def _part(ds, idxs, split_idx): # some pictures of a data set; with `split_idx` 1 they are not augmented
+    return Datasets(tls=[tl._new([tl.items[i] for i in idxs], split_idx=split_idx) for tl in ds.tls], n_inp=ds.n_inp)
+
 class PictureDataLoaders(DataLoaders):
     "What the three DataLoaders of this page have in common."
     left_out,gray = {},()
@@ -447,8 +450,7 @@ class PictureDataLoaders(DataLoaders):
         ds = self.train_ds
         if not 1<=n<=len(ds): raise ValueError(f'found {n} as number of training pictures, expected 1 to {len(ds)}')
         keep = sorted(np.random.RandomState(seed).permutation(len(ds))[:n])
-        ds = Datasets(tls=[tl._new([tl.items[i] for i in keep], split_idx=0) for tl in ds.tls], n_inp=ds.n_inp)
-        return type(self)(self.train.new(ds, bs=min(n, self.train.bs)), *self.loaders[1:], path=self.path, device=self.device)
+        return type(self)(self.train.new(_part(ds, keep, 0), bs=min(n, self.train.bs)), *self.loaders[1:], path=self.path, device=self.device)
 
 @patch(cls_method=True)
 def _load(cls:PictureDataLoaders, y_blocks, splits, path, size, bs, method, valid_pct, seed, cache, tfms, to_float=IntToFloatTensor,
@@ -711,7 +713,7 @@ def plain(self:PictureDataLoaders,
 )->TfmdDL: # In the order of the data set, to its end
     "A loader that reads a split as it is: in order and without augmentation, even the training pictures."
     ds = self.loaders[ds_idx].dataset
-    return self.valid.new(Datasets(tls=[tl._new(tl.items, split_idx=1) for tl in ds.tls], n_inp=ds.n_inp), shuffle=False, drop_last=False)
+    return self.valid.new(_part(ds, range(len(ds)), 1), shuffle=False, drop_last=False)
 
 # %% ../nbs/02_data.ipynb #9b2d3c8b
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor'.split())
@@ -761,7 +763,7 @@ def _voc_report(root, bad, splits): # bad: (split, why); a test split without an
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
 # %% ../nbs/02_data.ipynb #78176012
-def _is_fastai_voc(path): return (Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir())
+def _is_fastai_voc(path): return not _voc_root(_exists(path)) and ((Path(path)/'train.csv').is_file() or (_coco_json(Path(path),'train') is not None and (Path(path)/'segmentation').is_dir()))
 
 def _from_fastai_voc(cls, path, train, valid, test, vocab=None, **kwargs): # for labels the JSON files; for masks the folder `segmentation`
     kwargs = {'path':path, **kwargs}
@@ -790,9 +792,9 @@ def from_voc(cls:MultilabelDataLoaders,
 )->DataLoaders: # See `from_splits`
     "Load Pascal VOC: a class is present where the XML file has an object of it."
     if difficult not in ('keep','drop','mask'): raise ValueError(f"difficult is {difficult!r}, expected 'keep', 'drop' or 'mask'")
-    fastai = not _voc_root(_exists(path)) and _is_fastai_voc(path)
-    if fastai and difficult!='keep': raise DataError(f"{path}: fastai's archive is read without its marks of difficult objects, expected difficult='keep'")
-    if fastai: return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
+    if _is_fastai_voc(path):
+        if difficult!='keep': raise DataError(f"{path}: fastai's archive is read without its marks of difficult objects, expected difficult='keep'")
+        return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
     root,bad,splits,masked,names = _voc_at(path),[],{},{},set()
     for k,ids in _voc_splits(root, 'Main', train, valid, test).items():
         splits[k] = {}
@@ -816,7 +818,7 @@ def from_voc(cls:ColorizeDataLoaders,
     **kwargs
 )->DataLoaders: # See `from_splits`
     "Load Pascal VOC's pictures."
-    if not _voc_root(_exists(path)) and _is_fastai_voc(path): return cls.from_folder(path, train, valid, test, **kwargs)
+    if _is_fastai_voc(path): return cls.from_folder(path, train, valid, test, **kwargs)
     root = _voc_at(path)
     return cls.from_splits({k:[_voc_picture(root,i) for i in ids] for k,ids in _voc_splits(root, 'Main', train, valid, test).items()}, **{'path':path, **kwargs})
 
@@ -997,7 +999,7 @@ def from_voc(cls:SegmentDataLoaders,
     **kwargs
 )->DataLoaders: # See `from_splits`; `vocab` is background and the classes
     "Load Pascal VOC: the pictures that have a mask in `SegmentationClass`."
-    if not _voc_root(_exists(path)) and _is_fastai_voc(path): return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
+    if _is_fastai_voc(path): return _from_fastai_voc(cls, Path(path), train, valid, test, vocab=vocab, **kwargs)
     root,bad,splits,names = _voc_at(path),[],{},set()
     for k,ids in _voc_splits(root, 'Segmentation', train, valid, test).items():
         ms = {_voc_picture(root,i):root/f'SegmentationClass/{i}.png' for i in ids}

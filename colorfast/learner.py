@@ -207,10 +207,7 @@ def after_epoch(self:EMA):
     "The weights come back"
     if self.swapped: self._swap()
 
-@patch
-def after_cancel_fit(self:EMA):
-    "The weights come back when a run is interrupted, too"
-    if self.swapped: self._swap()
+EMA.after_cancel_fit = EMA.after_epoch # when a run is interrupted, too
 
 @patch
 def after_fit(self:EMA):

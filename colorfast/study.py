@@ -37,6 +37,24 @@ PRESETS = dict( # max_stride None: `default_stride` of the size
 
 _TUNABLE = ('lr','epochs')
 
+# %% ../nbs/09_study.ipynb #2d8fe1d4
+def _is_count(o): return type(o) is int and o>0
+def _is_number(o): return isinstance(o,(int,float)) and not isinstance(o,bool) and o>0
+_count = (_is_count, 'a whole number above 0')
+_count_or_none = (lambda o: o is None or _is_count(o), _count[1])
+_wanted = dict( # setting to what it has to be, as a test and in words
+    epochs=_count, bs=_count, critic_nf=_count, max_stride=_count_or_none, limit=_count_or_none,
+    size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), color=(lambda o: isinstance(o,bool), 'true or false'),
+    lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'), lr=(lambda o: all(map(_is_number, o if is_listy(o) else [o])), 'a number above 0'),
+    schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'), arms=(is_listy, 'a list of arms'),
+    budgets=(lambda o: is_listy(o) and all(map(_is_count, o)), 'whole numbers of pictures, such as 50,100'))
+
+def _check(cfg, where=''): # is every setting of its kind? `where`: the task that has it
+    for k,v in cfg.items():
+        if k in _wanted and not _wanted[k][0](v): raise ValueError(f"setting '{where}{k}' is {v!r}, expected {_wanted[k][1]}")
+        if k in ('multilabel','segment'): _check(v, f'{k}.')
+
+# %% ../nbs/09_study.ipynb #794c4f75
 def get_preset(
     name:str='demo', # 'demo' or 'paper'
     **over # Entries to replace; None leaves the preset's
@@ -56,19 +74,7 @@ def get_preset(
     if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
     return cfg
 
-def _check(cfg, where=''): # is every setting of its kind? `where`: the task that has it
-    count = lambda o: type(o) is int and o>0
-    number = lambda o: isinstance(o,(int,float)) and not isinstance(o,bool) and o>0
-    kinds = dict.fromkeys(('epochs','bs','critic_nf'), (count, 'a whole number above 0')) | dict.fromkeys(('max_stride','limit'), (lambda o: o is None or count(o), 'a whole number above 0'))
-    kinds |= dict(size=(lambda o: count(o) and o>=16, 'at least 16 px'), color=(lambda o: isinstance(o,bool), 'true or false'), lambda_l1=(lambda o: o==0 or number(o), '0 or a number above it'),
-                  lr=(lambda o: all(number(v) for v in (o if is_listy(o) else [o])), 'a number above 0'), schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'),
-                  arms=(lambda o: is_listy(o), 'a list of arms'), budgets=(lambda o: is_listy(o) and all(map(count, o)), 'whole numbers of pictures, such as 50,100'))
-    for k,v in cfg.items():
-        ok,want = kinds.get(k, (lambda o: True, ''))
-        if not ok(v): raise ValueError(f"setting '{where}{k}' is {v!r}, expected {want}")
-        if k in ('multilabel','segment'): _check(v, f'{k}.')
-
-# %% ../nbs/09_study.ipynb #794c4f75
+# %% ../nbs/09_study.ipynb #6cbf2f20
 _kinds = ('scenes','coco','voc','folder')
 def _reader(cls, data, kind, mask=False): # the factory for this kind
     kind = find_kind(data) if kind is None else kind
@@ -97,7 +103,7 @@ def task_dls(
     return _reader(cls, data, kind, mask=task=='segment')(data, **kwargs)
 TASKS = ('multilabel','segment')
 
-# %% ../nbs/09_study.ipynb #7b1b5003
+# %% ../nbs/09_study.ipynb #e89389e4
 def make_pretext(
     name:str='cgan', # 'cgan' or 'regression'
     critic_nf:int=64, # Channels of the critic's first layer
@@ -118,7 +124,7 @@ def _fit(learn, cfg, cbs=(), name='', start=0): # bars in a terminal; elsewhere 
 def _test_split(dls): # index and name of the images to score
     return (2,getattr(dls[2],'scored','test')) if len(dls.loaders)>2 else (1,'val')
 
-# %% ../nbs/09_study.ipynb #5c81db71
+# %% ../nbs/09_study.ipynb #9036770f
 def pretrain(
     dls:ColorizeDataLoaders, # From `color_dls`
     out, # Folder for colorizer, body, checkpoint, log and previews
@@ -141,7 +147,7 @@ def pretrain(
         _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
     return None if rank_distrib() else _finish_pretrain(learn, dls, out, cfg, seed)
 
-# %% ../nbs/09_study.ipynb #bdb77341
+# %% ../nbs/09_study.ipynb #9098fdb8
 def _finish_pretrain(learn, dls, out, cfg, seed): # score once, save everything
     i,split = _test_split(dls)
     res = learn.score(i) | dict(split=split)
@@ -157,7 +163,7 @@ def _finish_pretrain(learn, dls, out, cfg, seed): # score once, save everything
     _atomic_save(dict(l=l[pick], ab=ab[pick], pred=pred[pick], pl=learn.previews.l.as_subclass(Tensor), pab=learn.previews.ab.as_subclass(Tensor), frames=frames), out/'pictures.pth')
     return res
 
-# %% ../nbs/09_study.ipynb #ce4bf5b6
+# %% ../nbs/09_study.ipynb #337faa92
 ARMS = dict(scratch=None, pretrained='scratch', pretrained_unet='scratch', scratch_frozen=None, pretrained_frozen='scratch_frozen') # and what each is held against
 _labels = dict(scratch='from scratch', pretrained='pretrained', pretrained_unet='pretrained, whole U-Net', scratch_frozen='random, frozen', pretrained_frozen='pretrained, frozen')
 
@@ -171,7 +177,7 @@ def arms_of(
     whole = task=='segment' and cfg['segment']['unet']=='SlimUnet' # fastai's decoder is not the colorizer's
     return [o for o in ARMS if o in cfg['arms'] and (whole or o!='pretrained_unet')]
 
-# %% ../nbs/09_study.ipynb #ae19f517
+# %% ../nbs/09_study.ipynb #0c039771
 def task_learner(
     task:str, # 'multilabel' or 'segment'
     dls, # From `task_dls`
@@ -189,7 +195,7 @@ def task_learner(
     else: learn.unfreeze()
     return learn
 
-# %% ../nbs/09_study.ipynb #c466cf2a
+# %% ../nbs/09_study.ipynb #eeea242e
 def transfer_run(
     task:str, # 'multilabel' or 'segment'
     dls, # From `task_dls`
@@ -211,7 +217,7 @@ def transfer_run(
     scores,arrays = (_score_multilabel if task=='multilabel' else _score_segment)(learn, dls)
     return learn,scores,arrays|dict(losses=np.array(losses), valid=np.array(valid))
 
-# %% ../nbs/09_study.ipynb #337faa92
+# %% ../nbs/09_study.ipynb #41860611
 def _preds(learn, i):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(ds_idx=i)
 
@@ -237,7 +243,7 @@ def _score_segment(learn, dls):
     res['each_class'] = res.pop('iou')
     return res,dict(each=cm.each.astype(np.int32), x=shown[0].numpy(), y=shown[1].numpy(), p=shown[2].numpy().astype(np.uint8))
 
-# %% ../nbs/09_study.ipynb #fbb181a1
+# %% ../nbs/09_study.ipynb #149de7cc
 class Store:
     "A folder of finished units of work: JSON, and arrays beside it."
     def __init__(self,
@@ -272,7 +278,7 @@ def _atomic(fn, write): # whole or not there
         os.replace(t, fn)
     finally: t.unlink(missing_ok=True)
 
-# %% ../nbs/09_study.ipynb #149de7cc
+# %% ../nbs/09_study.ipynb #971ec3e9
 _scores = dict(multilabel=('map','exact_match','accuracy','f1'), segment=('miou','pixel_accuracy'))
 
 def _images(r): return 'validation images' if r.get('split')=='val' else 'test images' # what was scored
@@ -295,7 +301,7 @@ def gains(
     if len(scratch)==1: res[key].update(ci95=img['ci95'], over=f'{_images(scratch[0][0])} (bootstrap)')
     return res
 
-# %% ../nbs/09_study.ipynb #971ec3e9
+# %% ../nbs/09_study.ipynb #963e86a1
 def draw_colorings(
     pics:dict, # What `pretrain` left in pictures.pth
 )->plt.Figure: # One column a picture
@@ -316,7 +322,7 @@ def draw_progress(
     p = Previews(); p.l,p.ab,p.frames = TensorL(pics['pl']),TensorAB(pics['pab']),pics['frames']
     return p.plot()
 
-# %% ../nbs/09_study.ipynb #cd2d2ac5
+# %% ../nbs/09_study.ipynb #00bba2e0
 def draw_losses(
     runs:dict, # Task to {'scratch': [arrays a seed], 'pretrained': [...]}
 )->plt.Figure: # One panel a task
@@ -348,7 +354,7 @@ def draw_masks(
         r[0].set_axis_on(); r[0].set(xticks=[], yticks=[], ylabel=name); r[0].set_frame_on(False)
     return fig
 
-# %% ../nbs/09_study.ipynb #cd68a381
+# %% ../nbs/09_study.ipynb #db6aa5c0
 def draw_scores(
     results:dict, # As in results.json
 )->plt.Figure: # One panel a task
@@ -362,7 +368,7 @@ def draw_scores(
                ylabel=_axis[t])
     return fig
 
-# %% ../nbs/09_study.ipynb #963e86a1
+# %% ../nbs/09_study.ipynb #c25e2956
 _colors = dict(scratch='tab:gray', pretrained='tab:orange', pretrained_unet='tab:red', scratch_frozen='tab:blue', pretrained_frozen='tab:green')
 _axis = dict(multilabel='mean average precision (%)', segment='mean IoU (%)')
 
@@ -401,7 +407,7 @@ def draw_class_gains(
         ax.set(title=t, xlabel=f"gain in {'average precision' if t=='multilabel' else 'IoU'} (points)")
     return fig
 
-# %% ../nbs/09_study.ipynb #db6aa5c0
+# %% ../nbs/09_study.ipynb #84fb0f77
 def _environment(seconds):
     dev = default_device()
     return dict(versions=dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, fastai=fastai.__version__),
@@ -420,7 +426,7 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
         if diff: raise ValueError(f"{out} holds a study with other settings ({', '.join(diff)}): use another --out, or delete it to start anew")
     else: _atomic(fn, lambda f: f.write(json.dumps(cfg, indent=1).encode()))
 
-# %% ../nbs/09_study.ipynb #c25e2956
+# %% ../nbs/09_study.ipynb #af93c726
 def run_study(
     colorize_data, # Folder for pretraining: scenes, COCO, VOC or pictures
     downstream_data, # Folder with labels: scenes, COCO or VOC
@@ -446,7 +452,7 @@ def run_study(
     _run_arms(st, cfg, downstream_data, partial(_study_body, out, cfg), seeds, seconds, kind=downstream_kind, workers=workers)
     return report_study(out, config, seeds, seconds, command)
 
-# %% ../nbs/09_study.ipynb #87e2d946
+# %% ../nbs/09_study.ipynb #8dbdb787
 def _study_body(run, cfg): # the body, with the decoder beside it where the folder has one
     body = load_body(run, cfg['color'])
     if (Path(run)/'colorizer.json').exists() and json.loads((Path(run)/'colorizer.json').read_text()).get('unet')=='SlimUnet': body.decoder = load_unet(run).decoder
@@ -468,12 +474,12 @@ def _arms_with(body, task, cfg): # the arms that a body can serve
     return [a for a in arms if (body.weights or not a.startswith('pretrained')) and (body.decoder or a!='pretrained_unet')]
 
 def _run_arms(st, cfg, data, make_body, seeds, seconds, tasks=TASKS, kind=None, workers=1): # downstream units that are missing
-    body = make_body()
-    arms = {t:_arms_with(body, t, cfg) for t in tasks}
+    train = _Trainer(st.path, cfg, data, kind, make_body)
+    arms = {t:_arms_with(train.body(), t, cfg) for t in tasks}
     units = lambda ns,seeds,trials: [(t,a,seed,n,i) for t in tasks for n in ns for seed in seeds for i in trials for a in arms[t]]
     for jobs in (units([None], [_tune_seed], range(len(_trials(cfg)))), units([None]+list(cfg['budgets']), range(seeds), [None])):
         jobs,begin = [o for o in jobs if not st.has(_unit(*o))],time.time()
-        for stage in _train_units(jobs, workers, st.path, cfg, data, kind, make_body):
+        for stage in _train_units(train, jobs, workers):
             seconds[stage] = round(seconds.get(stage,0)+time.time()-begin, 1); begin = time.time()
             st.put('seconds', seconds)
 
@@ -484,9 +490,10 @@ def _once(f): # a function that is called when first asked
     return lambda: got[0] if got else got.append(f()) or got[0]
 def _more_epochs(epochs, n, of): return round(epochs*max(1, of/n)**.5)
 
-# %% ../nbs/09_study.ipynb #84fb0f77
+# %% ../nbs/09_study.ipynb #27e75317
 class _Trainer: # trains units of work and stores them; data and body are loaded when first asked for
     def __init__(self, path, cfg, data, kind, make_body, quiet=False):
+        self.args = path,cfg,data,kind,make_body # for another process to build it again
         self.st,self.cfg,self.quiet,self.body = Store(path),cfg,quiet,_once(make_body)
         self.loads = {t:_once(partial(_task_loaders, t, data, kind, cfg)) for t in TASKS}
     def load(self, task):
@@ -502,7 +509,7 @@ class _Trainer: # trains units of work and stores them; data and body are loaded
         st.put(_unit(task, arm, seed, n, i), res, arrays)
         return f'tune {task}' if trial else task
 
-# %% ../nbs/09_study.ipynb #8dbdb787
+# %% ../nbs/09_study.ipynb #e1d12c19
 _worker = {} # of a process that trains units
 def _begin(threads, *args): # in a new process
     signal.signal(signal.SIGINT, signal.SIG_IGN) # whoever began it ends it
@@ -512,14 +519,13 @@ def _begin(threads, *args): # in a new process
     _worker['train'] = _Trainer(*args, quiet=True) # what loading has to say was said
 def _work(job): return _worker['train'](*job)
 
-def _train_units(jobs, workers, *args): # gives the stage of each unit when it is done
-    train = _Trainer(*args)
+def _train_units(train, jobs, workers): # gives the stage of each unit when it is done
     for t in dict.fromkeys(o[0] for o in jobs): train.load(t) # errors in the data come before hours of work
     if workers<2 or len(jobs)<2:
         for o in jobs: yield train(*o)
         return
     os.environ.setdefault('PYTHONWARNINGS', 'ignore::FutureWarning') # other libraries' news, while the workers import them
-    begin = partial(_begin, max(1, torch.get_num_threads()//workers), *args)
+    begin = partial(_begin, max(1, torch.get_num_threads()//workers), *train.args)
     pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context('spawn'), begin)
     try:
         for o in futures.as_completed([pool.submit(_work, j) for j in jobs]): yield o.result()
@@ -528,7 +534,7 @@ def _train_units(jobs, workers, *args): # gives the stage of each unit when it i
         raise
     finally: pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/09_study.ipynb #ec4d4d6f
+# %% ../nbs/09_study.ipynb #857fbfbb
 _tune_seed = 1000 # none of the study's
 
 def _trials(cfg): return [dict(zip(cfg['tune'], o)) for o in itertools.product(*cfg['tune'].values())] if cfg['tune'] else []
@@ -540,7 +546,7 @@ def _tuned(st, cfg, task, arm): # settings of this arm
     best = max(tried, key=lambda o: o['valid']) if tried else {}
     return cfg[task] | {k:best[k] for k in cfg['tune'] if best}
 
-# %% ../nbs/09_study.ipynb #e1d12c19
+# %% ../nbs/09_study.ipynb #1716d220
 def _collect(st, cfg, seeds): # everything stored, as results.json has it, and the arrays
     res,runs = ({'colorization':st.get('colorization')[0]} if st.has('colorization') else {}),{}
     for task in TASKS:
@@ -561,7 +567,7 @@ def _arm_scores(task, got): # every arm's scores, and its gain over what it is h
     if 'pretrained' in g: res['gain'] = g.pop('pretrained')
     return res | ({'gains':g} if g else {})
 
-# %% ../nbs/09_study.ipynb #56e86b8e
+# %% ../nbs/09_study.ipynb #e8bbc527
 def report_study(
     out, # Folder of a study
     config:dict, # What `run_study` was called with
@@ -590,7 +596,7 @@ def report_study(
     write_report(out, res, list(figs), command)
     return res
 
-# %% ../nbs/09_study.ipynb #1716d220
+# %% ../nbs/09_study.ipynb #a4d01e02
 def run_pretrain(
     data, # Folder: scenes, COCO, VOC or pictures
     out, # Folder for everything that comes out
@@ -631,7 +637,7 @@ def run_transfer(
     _run_arms(st, cfg, data, make_body, seeds, seconds, [task], kind, workers)
     return report_study(out, config, seeds, seconds, command)
 
-# %% ../nbs/09_study.ipynb #89b3160e
+# %% ../nbs/09_study.ipynb #25d889a7
 _captions = dict(
     colorings='Scored images: gray input, prediction, target. From the picture with the smallest color error (left) to the one with the largest (right), in equal steps.',
     progress='The same validation images as training went on: gray input first, original last.',
@@ -655,7 +661,7 @@ def _color_table(c):
             for k,r in [('ours',c)]+[(k,c[k]) for k in ('grey','mean_color','image_mean')]]
     return _table(('', 'PSNR (dB)', 'lowest to highest', 'SSIM', 'colorfulness'), rows+[('truth','','','',f"{c['colorfulness']['truth']:.1f}")])
 
-# %% ../nbs/09_study.ipynb #a4d01e02
+# %% ../nbs/09_study.ipynb #fff696ed
 def _fmt(xs): # mean and standard deviation over seeds, in percent
     xs = 100*np.array(xs)
     return f'{xs.mean():.1f}' + (f' ± {xs.std(ddof=1):.1f}' if len(xs)>1 else '')
@@ -663,7 +669,7 @@ def _fmt(xs): # mean and standard deviation over seeds, in percent
 _names = dict(map='mean average precision', exact_match='exact match', accuracy='element-wise accuracy', f1='macro F1', miou='mean IoU', pixel_accuracy='pixel accuracy')
 def _ci(ci): return f'{100*ci[0]:+.1f} to {100*ci[1]:+.1f}' if ci else ''
 
-# %% ../nbs/09_study.ipynb #25d889a7
+# %% ../nbs/09_study.ipynb #2a71fefa
 def pair_table(
     results:dict, # As in results.json
     task:str, # 'multilabel' or 'segment'
@@ -677,7 +683,7 @@ def pair_table(
         rows.append(row)
     return pd.DataFrame(rows)
 
-# %% ../nbs/09_study.ipynb #fff696ed
+# %% ../nbs/09_study.ipynb #c69cdff2
 def arms_table(
     results:dict, # As in results.json
     task:str, # 'multilabel' or 'segment'
@@ -711,7 +717,7 @@ def _verdict(res): # in words, what won and what lost
             out.append(f"{t.capitalize()}: pretrained is {100*abs(m):.1f} points of {_names[k]} {'ahead of' if m>0 else 'behind'} from scratch{sure}.")
     return out
 
-# %% ../nbs/09_study.ipynb #93d540cf
+# %% ../nbs/09_study.ipynb #ef1b9578
 def write_report(
     out, # Folder of the run; report.html is written there
     res:dict, # As in results.json; missing parts are left out
