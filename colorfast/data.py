@@ -7,8 +7,8 @@ __all__ = ['VOC_CLASSES', 'DataError', 'open_photo', 'OpenPhoto', 'CenterResize'
            'Bank', 'CachedDL', 'RandomFlip', 'geom_tfms', 'find_kind', 'PictureDataLoaders', 'ColorizeDataLoaders',
            'MultilabelDataLoaders', 'MaskedBCE', 'TensorClassMask', 'SegmentDataLoaders', 'Difficult']
 
-# %% ../nbs/02_data.ipynb #11364392
-import contextlib,hashlib,io,json,os,re,shutil,struct,sys,tempfile,warnings
+# %% ../nbs/02_data.ipynb #62a31aa8
+import contextlib,hashlib,io,json,os,re,shutil,struct,sys,tempfile,time,warnings
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from fastai.vision.all import *
@@ -122,7 +122,7 @@ class CenterResize(Transform):
         m = min(w/iw, h/ih)
         return Image.fromarray(_pad(np.asarray(f((max(1,min(w,round(iw*m))), max(1,min(h,round(ih*m)))))), self.size, void))
 
-# %% ../nbs/02_data.ipynb #7f9c4be2
+# %% ../nbs/02_data.ipynb #ce193d2a
 _said = set()
 def _say(msg): # one line, once a process
     if msg not in _said: print(_clean(msg))
@@ -134,12 +134,22 @@ def cache_dir(
     home = os.environ.get('XDG_CACHE_HOME') or (os.environ.get('LOCALAPPDATA') if os.name=='nt' else None) or Path.home()/'.cache'
     return Path(os.environ.get('COLORFAST_CACHE') or Path(home)/'colorfast')
 
+def _stale(fn): # unused for 30 days; or for one, if it is unfinished or the first of its pictures is gone
+    info = fn.with_suffix('.json')
+    try:
+        days = (time.time()-(info if info.exists() else fn).stat().st_mtime)/86400
+        if not 1<days<30: return days>=30
+        return not info.exists() or not Path(json.loads(info.read_text())['first']).exists()
+    except (OSError,ValueError,KeyError): return False
+
 def clear_cache(
+    stale:bool=False, # Only banks that nobody used for 30 days, or for one day if their pictures are gone?
 )->int: # Bytes freed
-    "Delete every bank in `cache_dir`; what is needed again is decoded again."
+    "Delete the banks in `cache_dir`; what is needed again is decoded again."
     fs = [o for p in ('bank-*','filling-*') for o in cache_dir().glob(p) if o.is_file()] # the latter from what was interrupted
-    n = sum(o.stat().st_size for o in fs)
-    for o in fs: o.unlink(missing_ok=True)
+    n = 0
+    for o in [o for o in fs if not stale or _stale(o)]:
+        with contextlib.suppress(OSError): size = o.stat().st_size; o.unlink(); n += size # another process may be as tidy
     return n
 
 def _stamp(fn): # path, time of change and size of a file
@@ -190,7 +200,7 @@ class Bank:
     def __getstate__(self): return {**self.__dict__, 'array':None} # other processes map the file again
     def __setstate__(self, d): self.__dict__.update(d); self._load()
 
-# %% ../nbs/02_data.ipynb #8f782a41
+# %% ../nbs/02_data.ipynb #c1f17429
 @patch
 def _load(self:Bank): # map what is on disk, if it is whole
     try:
@@ -199,6 +209,7 @@ def _load(self:Bank): # map what is on disk, if it is whole
         bad = {int(k):v for k,v in info['bad'].items()}
         self.array,self.bad,self.chroma = torch.from_numpy(a),bad,info['chroma']
     except (OSError,ValueError,EOFError,KeyError,AttributeError): return False
+    with contextlib.suppress(OSError): os.utime(self.fn.with_suffix('.json')) # used just now
     return True
 
 @patch
@@ -213,7 +224,7 @@ def _fill(self:Bank, read, keep): # decode all; keep it if there is room
     finally:
         if f: f.close(); Path(f.name).unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #8f9fa3e5
+# %% ../nbs/02_data.ipynb #3e97024b
 def _no_cache(e): _say(f'Pictures are not cached in {cache_dir()} and will be decoded each time: {e}')
 
 @patch
@@ -221,8 +232,9 @@ def _begin(self:Bank): # the new file with its header; None if it cannot be
     need = len(self)*int(np.prod(self.shape))
     try:
         self.fn.parent.mkdir(parents=True, exist_ok=True)
+        clear_cache(stale=True)
         free = shutil.disk_usage(self.fn.parent).free
-        if free<need*1.05+2**20: raise OSError(f'{need/2**20:.0f} MB needed, {free/2**20:.0f} MB free')
+        if free<need*1.05+2**20: raise OSError(f'{need/2**20:.0f} MB needed, {free/2**20:.0f} MB free; clear_cache() deletes older ones')
         if need>2**30: _say(f'Decoding {len(self)} pictures once, {need/2**30:.1f} GB go to {self.fn.parent}')
         f = tempfile.NamedTemporaryFile(dir=self.fn.parent, prefix='filling-', delete=False)
         np.lib.format.write_array_header_2_0(f, dict(descr='|u1', fortran_order=False, shape=(len(self),*self.shape)))
@@ -236,7 +248,7 @@ def _write(self:Bank, f, data, last=False): # `f`; None if the disk is full. At 
         if last:
             f.close()
             info = Path(f.name).with_suffix('.tmp')
-            info.write_text(json.dumps(dict(bad=self.bad, chroma=[round(o,3) for o in self.chroma])))
+            info.write_text(json.dumps(dict(first=os.path.abspath(next(iter(self.files), '.')), bad=self.bad, chroma=[round(o,3) for o in self.chroma])))
             os.replace(f.name, self.fn)
             os.replace(info, self.fn.with_suffix('.json'))
             self._load()
