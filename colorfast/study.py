@@ -683,7 +683,7 @@ def pair_table(
         rows.append(row)
     return pd.DataFrame(rows)
 
-# %% ../nbs/09_study.ipynb #c69cdff2
+# %% ../nbs/09_study.ipynb #359371f4
 def arms_table(
     results:dict, # As in results.json
     task:str, # 'multilabel' or 'segment'
@@ -707,14 +707,17 @@ def _n_seeds(r, task): return len(next(r[a] for a in ARMS if a in r)[_scores[tas
 def _verdict(res): # in words, what won and what lost
     out = []
     if c := res.get('colorization'):
-        p,best = c['psnr']['avg'],max(c[k]['psnr']['avg'] for k in ('grey','mean_color'))
-        out.append(f"The colorizer {'beats' if p>best else 'does not beat'} gray and the training images' mean color ({p:.2f} dB against {best:.2f} dB); "
+        (p,p0),(s,s0) = [(c[k]['avg'], max(c[o][k]['avg'] for o in ('grey','mean_color'))) for k in ('psnr','ssim')]
+        out.append(f"The colorizer is {'ahead of' if p>p0 else 'behind'} gray and the training images' mean color in PSNR ({p:.2f} dB against {p0:.2f} dB) "
+                   f"and {'ahead' if s>s0 else 'behind'} in SSIM ({s:.3f} against {s0:.3f}); "
                    f"its colorfulness is {100*c['colorfulness']['prediction']/c['colorfulness']['truth']:.0f} % of the truth's.")
     for t in TASKS:
         if g := res.get(t,{}).get('gain'):
-            k = _scores[t][0]; m,ci = g[k]['mean'],g[k]['ci95']
+            k,*more = _scores[t]; m,ci = g[k]['mean'],g[k]['ci95']
             sure = '' if ci is None else ', an interval without zero' if ci[0]*ci[1]>0 else ', an interval that contains zero'
-            out.append(f"{t.capitalize()}: pretrained is {100*abs(m):.1f} points of {_names[k]} {'ahead of' if m>0 else 'behind'} from scratch{sure}.")
+            others = ' and '.join(f"{_names[o]} ({100*g[o]['mean']:+.1f} points)" for o in more if g[o]['mean']*m<0)
+            others = f"; {'behind' if m>0 else 'ahead'} in {others}" if others else ''
+            out.append(f"{t.capitalize()}: pretrained is {100*abs(m):.1f} points of {_names[k]} {'ahead of' if m>0 else 'behind'} from scratch{sure}{others}.")
     return out
 
 # %% ../nbs/09_study.ipynb #ef1b9578
