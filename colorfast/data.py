@@ -122,7 +122,7 @@ class CenterResize(Transform):
         m = min(w/iw, h/ih)
         return Image.fromarray(_pad(np.asarray(f((max(1,min(w,round(iw*m))), max(1,min(h,round(ih*m)))))), self.size, void))
 
-# %% ../nbs/02_data.ipynb #ce193d2a
+# %% ../nbs/02_data.ipynb #9a63cbde
 _said = set()
 def _say(msg): # one line, once a process
     if msg not in _said: print(_clean(msg))
@@ -134,7 +134,7 @@ def cache_dir(
     home = os.environ.get('XDG_CACHE_HOME') or (os.environ.get('LOCALAPPDATA') if os.name=='nt' else None) or Path.home()/'.cache'
     return Path(os.environ.get('COLORFAST_CACHE') or Path(home)/'colorfast')
 
-def _stale(fn): # unused for 30 days; or for one, if it is unfinished or the first of its pictures is gone
+def _stale(fn): # is the bank of this file unused for 30 days; or for one, if it is unfinished or the first of its pictures is gone?
     info = fn.with_suffix('.json')
     try:
         days = (time.time()-(info if info.exists() else fn).stat().st_mtime)/86400
@@ -148,8 +148,9 @@ def clear_cache(
     "Delete the banks in `cache_dir`; what is needed again is decoded again."
     fs = [o for p in ('bank-*','filling-*') for o in cache_dir().glob(p) if o.is_file()] # the latter from what was interrupted
     n = 0
-    for o in [o for o in fs if not stale or _stale(o)]:
-        with contextlib.suppress(OSError): size = o.stat().st_size; o.unlink(); n += size # another process may be as tidy
+    for bank in groupby(fs, attrgetter('stem')).values(): # its array and what is said about it
+        for o in bank if not stale or _stale(bank[0]) else ():
+            with contextlib.suppress(OSError): size = o.stat().st_size; o.unlink(); n += size # another process may be as tidy
     return n
 
 def _stamp(fn): # path, time of change and size of a file
