@@ -59,11 +59,11 @@ def _pretrain(a):
     res = run_pretrain(a.data, a.out, _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext), a.kind, a.seed, a.resume, a.command)
     if res: _say(a.out, res) # of several processes the first speaks
 
-# %% ../nbs/10_cli.ipynb #f523b0d5
+# %% ../nbs/10_cli.ipynb #26940f83
 def _workers(n): # runs at once: as many as asked for, else one for each core, up to four; a graphics card takes one
+    if n: return n
     import torch
-    if n is None: return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
-    return n
+    return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
 
 def _transfer(a):
     from colorfast.study import run_transfer

@@ -7,8 +7,8 @@ __all__ = ['GANStep', 'StopAtNaN', 'color_splitter', 'ColorizeLearner', 'color_a
            'AutoCast', 'EMA', 'NoGAN', 'Previews', 'EpochSeed', 'Checkpoint', 'LineLog', 'save_colorizer',
            'load_colorizer']
 
-# %% ../nbs/06_learner.ipynb #f26d459d
-import csv, json, os, random, sys, time, torch
+# %% ../nbs/06_learner.ipynb #2cbaa740
+import contextlib, csv, json, os, random, sys, time, torch
 from fastai.vision.gan import GANLearner, GANModule
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
@@ -338,16 +338,22 @@ def score(self:ColorizeLearner,
     batches = ((l.as_subclass(Tensor).cpu(),ab.as_subclass(Tensor).cpu()) for l,ab in self.dls[ds_idx])
     return score_colorizer(self.predict_ab, batches, mean_ab(self.dls.train, n=n).cpu())
 
-# %% ../nbs/06_learner.ipynb #d0a29763
+# %% ../nbs/06_learner.ipynb #479d7281
 def _seed_epoch(seed, epoch, dls): # every source of chance, from two numbers
     s = random.Random(f'{seed} {epoch}').randrange(2**31)
     set_seed(s+rank_distrib()) # flips differ between processes; the order of pictures comes from the first
     getattr(dls.train, 'dl', dls.train).rng = random.Random(s)
 
-def _atomic_save(o, fn): # a file that is whole or not there
-    tmp = fn.with_name(f'.{fn.name}.{os.getpid()}')
-    try: torch.save(o, tmp); os.replace(tmp, fn)
+@contextlib.contextmanager
+def _atomic(fn): # a path to write to; it takes the place of `fn` when it is whole, else nothing does
+    tmp = fn.with_name(f'.{os.getpid()}{fn.name}') # the suffix stays, as some writers go by it
+    try:
+        yield tmp
+        os.replace(tmp, fn)
     finally: tmp.unlink(missing_ok=True)
+
+def _atomic_save(o, fn):
+    with _atomic(fn) as tmp: torch.save(o, tmp)
 
 def _plain(o): # numpy's numbers as Python's, so that `weights_only=True` loads them
     if isinstance(o, dict): return {k:_plain(v) for k,v in o.items()}
@@ -440,7 +446,7 @@ class LineLog(Callback):
                 w.writerow([e]+[f'{o:.6g}' for o in vals])
         if self.echo: print(f'{self.prefix}epoch {e}/{self.n_epoch}  ' + '  '.join(f'{n} {o:.4g}' for n,o in zip(names,vals)), flush=True)
 
-# %% ../nbs/06_learner.ipynb #7e402198
+# %% ../nbs/06_learner.ipynb #6109fb48
 def _pair_file(fn, what=''): # NAME.safetensors; a dot in NAME is no suffix; a folder holds one called `what`
     fn = Path(fn)
     if what and fn.is_dir(): fn = fn/what
@@ -449,11 +455,8 @@ def _pair_file(fn, what=''): # NAME.safetensors; a dot in NAME is no suffix; a f
 def _write_pair(weights, card, fn): # NAME.safetensors and NAME.json, each whole or not there
     fn = _pair_file(fn)
     fn.parent.mkdir(parents=True, exist_ok=True)
-    for f,write in ((fn, lambda t: save_file({k:v.detach().cpu().contiguous() for k,v in weights.items()}, t)),
-                    (fn.with_suffix('.json'), lambda t: t.write_text(json.dumps(card, indent=1)))):
-        tmp = f.with_name(f'.{f.name}.{os.getpid()}')
-        try: write(tmp); os.replace(tmp, f)
-        finally: tmp.unlink(missing_ok=True)
+    with _atomic(fn) as tmp: save_file({k:v.detach().cpu().contiguous() for k,v in weights.items()}, tmp)
+    with _atomic(fn.with_suffix('.json')) as tmp: tmp.write_text(json.dumps(card, indent=1))
     return fn
 
 def _read_pair(fn, what): # weights and card; one clear line if they are not what they should be

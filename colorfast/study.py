@@ -8,7 +8,7 @@ __all__ = ['PRESETS', 'TASKS', 'ARMS', 'get_preset', 'color_dls', 'task_dls', 'm
            'draw_masks', 'draw_scores', 'draw_efficiency', 'draw_class_gains', 'run_study', 'report_study',
            'run_pretrain', 'run_transfer', 'pair_table', 'arms_table', 'write_report']
 
-# %% ../nbs/09_study.ipynb #a425f1ed
+# %% ../nbs/09_study.ipynb #3a454527
 import base64, html, io, itertools, json, multiprocessing, os, platform, signal, sys, threading, time, torch, torchvision, fastai
 import numpy as np
 from concurrent import futures
@@ -21,7 +21,7 @@ from .metrics import *
 from .models import *
 from .pretext import *
 from .learner import *
-from .learner import _atomic_save
+from .learner import _atomic, _atomic_save
 from .transfer import *
 
 # %% ../nbs/09_study.ipynb #0e34689f
@@ -243,7 +243,7 @@ def _score_segment(learn, dls):
     res['each_class'] = res.pop('iou')
     return res,dict(each=cm.each.astype(np.int32), x=shown[0].numpy(), y=shown[1].numpy(), p=shown[2].numpy().astype(np.uint8))
 
-# %% ../nbs/09_study.ipynb #149de7cc
+# %% ../nbs/09_study.ipynb #dd124a15
 class Store:
     "A folder of finished units of work: JSON, and arrays beside it."
     def __init__(self,
@@ -268,15 +268,12 @@ class Store:
     ):
         "Keep a result; the JSON comes last and says that all is there"
         j,a = self._files(name)
-        if arrays: _atomic(a, lambda f: np.savez_compressed(f, **arrays))
-        _atomic(j, lambda f: f.write(json.dumps(res, indent=1).encode()))
+        if arrays:
+            with _atomic(a) as tmp: np.savez_compressed(tmp, **arrays)
+        _save_json(res, j)
 
-def _atomic(fn, write): # whole or not there
-    t = fn.with_name(f'.{os.getpid()}{fn.name}')
-    try:
-        with open(t, 'wb') as f: write(f)
-        os.replace(t, fn)
-    finally: t.unlink(missing_ok=True)
+def _save_json(o, fn):
+    with _atomic(fn) as tmp: tmp.write_text(json.dumps(o, indent=1))
 
 # %% ../nbs/09_study.ipynb #971ec3e9
 _scores = dict(multilabel=('map','exact_match','accuracy','f1'), segment=('miou','pixel_accuracy'))
@@ -407,7 +404,7 @@ def draw_class_gains(
         ax.set(title=t, xlabel=f"gain in {'average precision' if t=='multilabel' else 'IoU'} (points)")
     return fig
 
-# %% ../nbs/09_study.ipynb #84fb0f77
+# %% ../nbs/09_study.ipynb #685a0dd9
 def _environment(seconds):
     dev = default_device()
     return dict(versions=dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, fastai=fastai.__version__),
@@ -424,7 +421,7 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
         old = json.loads(fn.read_text())
         diff = [k for k in cfg if old.get(k)!=cfg[k]]
         if diff: raise ValueError(f"{out} holds a study with other settings ({', '.join(diff)}): use another --out, or delete it to start anew")
-    else: _atomic(fn, lambda f: f.write(json.dumps(cfg, indent=1).encode()))
+    else: _save_json(cfg, fn)
 
 # %% ../nbs/09_study.ipynb #af93c726
 def run_study(
@@ -567,7 +564,7 @@ def _arm_scores(task, got): # every arm's scores, and its gain over what it is h
     if 'pretrained' in g: res['gain'] = g.pop('pretrained')
     return res | ({'gains':g} if g else {})
 
-# %% ../nbs/09_study.ipynb #e8bbc527
+# %% ../nbs/09_study.ipynb #ef3aca02
 def report_study(
     out, # Folder of a study
     config:dict, # What `run_study` was called with
@@ -592,7 +589,7 @@ def report_study(
     if any('budgets' in res[t] for t in runs): figs['efficiency'] = draw_efficiency(res)
     if 'segment' in full: figs['masks'] = draw_masks(full['segment']['scratch'][0], full['segment']['pretrained'][0])
     for k,f in figs.items(): f.savefig(out/f'{k}.png', dpi=100); plt.close(f)
-    _atomic(out/'results.json', lambda f: f.write(json.dumps(res, indent=1).encode()))
+    _save_json(res, out/'results.json')
     write_report(out, res, list(figs), command)
     return res
 
@@ -720,7 +717,7 @@ def _verdict(res): # in words, what won and what lost
             out.append(f"{t.capitalize()}: pretrained is {100*abs(m):.1f} points of {_names[k]} {'ahead of' if m>0 else 'behind'} from scratch{sure}{others}.")
     return out
 
-# %% ../nbs/09_study.ipynb #ef1b9578
+# %% ../nbs/09_study.ipynb #200b7b5f
 def write_report(
     out, # Folder of the run; report.html is written there
     res:dict, # As in results.json; missing parts are left out
@@ -740,7 +737,7 @@ def write_report(
     env = res.get('environment',{})
     h += ['<h2>Run it again</h2>', f'<pre>{html.escape(command)}</pre>' if command else '', f"<p>Seconds: {html.escape(str(env.get('seconds')))}; device {html.escape(str(env.get('device')))}, {env.get('threads')} threads; {html.escape(str(env.get('versions')))}</p>", f"<details><summary>Settings</summary><pre>{html.escape(json.dumps(res.get('config'), indent=1))}</pre></details>"]
     doc = f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1"><title>colorfast report</title><style>{_css}</style><body>' + '\n'.join(h) + '</body></html>'
-    _atomic(out/'report.html', lambda f: f.write(doc.encode()))
+    with _atomic(out/'report.html') as tmp: tmp.write_bytes(doc.encode())
     return out/'report.html'
 
 def _paper_note(res): # the paper's own figures, named as such
