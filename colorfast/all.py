@@ -1,6 +1,8 @@
 """What `from colorfast.all import *` gives: fastai's vision, and every public name of colorfast."""
 from fastai.vision.all import *
+from .files import *
 from .color import *
+from .images import *
 from .scenes import *
 from .data import *
 from .metrics import *

@@ -23,7 +23,7 @@ from fastai.torch_core import default_device, get_model
 from fastai.imports import IN_NOTEBOOK, is_listy, noop
 from .color import *
 from .color import _TO_RGB, _lab_finv, _linear2srgb, _mix
-from .data import DataError, _opened, _turn, _rgb, _from_array
+from .images import *
 from .learner import load_colorizer
 
 # %% ../nbs/14_inference.ipynb #ad871c6f
@@ -39,20 +39,20 @@ def _info(im): # what the result keeps: color profile of RGB files, resolution, 
 
 @contextlib.contextmanager
 def _photo(x): # a PIL image that may not be decoded yet
-    if isinstance(x, (np.ndarray,Tensor)): x = _from_array(x)
+    if isinstance(x, (np.ndarray,Tensor)): x = photo_from_array(x)
     if isinstance(x, Image.Image): yield x
     else:
-        with _opened(x) as im: yield im
+        with opened_photo(x) as im: yield im
 
 def _read(x): # upright: RGB as stored, RGB as seen, alpha or None, info
     with _photo(x) as im:
-        turn,info = _turn(im),_info(im)
+        turn,info = photo_turn(im),_info(im)
         im.load()
         alpha = None
         if im.mode in ('RGBA','LA','PA','La','RGBa') or 'transparency' in im.info:
             rgba = im.convert('RGBA')
-            rgb,alpha,seen = rgba.convert('RGB'),rgba.getchannel('A'),_rgb(im)
-        else: rgb = seen = _rgb(im)
+            rgb,alpha,seen = rgba.convert('RGB'),rgba.getchannel('A'),to_rgb(im)
+        else: rgb = seen = to_rgb(im)
     flip = noop if turn is None else lambda o: o.transpose(turn)
     same = seen is rgb
     rgb = flip(rgb)
