@@ -2,7 +2,7 @@
 
 Everything here is read from the files; nothing is run.
 """
-import ast, base64, io, json, re, tokenize
+import ast, base64, io, json, re, statistics, tokenize
 from pathlib import Path
 import pytest
 
@@ -12,6 +12,7 @@ ROOMS = {0:'files', 1:'color', 2:'images', 3:'scenes', 5:'data', 6:'metrics', 7:
 HOUSE = list(ROOMS.values()) # a room imports only from those before it
 API = [NBS/f'{i:02}_{o}.ipynb' for i,o in ROOMS.items()]
 ALL = [p for p in sorted(NBS.glob('**/*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(NBS).parts)]
+TUTORIALS = [p for p in ALL if p.parent.name == 'tutorials']
 # What fastai and torch call, with arguments that they define: these need no docments, and all but a callback's events no docstring
 EVENT,PROTOCOL = re.compile(r'(before|after)_\w+'),re.compile(r'encodes|decodes|setups|forward|reset|accumulate|value|name|show|create|__(?!init)\w+__')
 api  = pytest.mark.parametrize('path', API, ids=lambda p: p.stem)
@@ -66,8 +67,42 @@ def test_last_cell(path):
 
 @api
 def test_cell_length(path):
-    bad = [f'{c}: {n} lines' for c in cells(path) if c.export and (n := len(c.src.strip().splitlines())) > 45]
-    assert not bad, f'export cells over 45 lines; split them, with @patch for methods:{show(bad)}'
+    ns = {str(c): len(c.src.strip().splitlines()) for c in cells(path) if c.export}
+    bad = [f'{k}: {n} lines' for k,n in ns.items() if n > 40]
+    assert not bad, f'export cells over 40 lines; split them, with @patch for methods:{show(bad)}'
+    assert statistics.median(ns.values()) <= 15, f'half of the export cells have more than {statistics.median(ns.values()):g} lines, expected 15 at most'
+
+def wide(src, most): return [f'line {i}: {len(l)} columns' for i,l in enumerate(src.splitlines(), 1) if len(l) > most]
+
+@api
+def test_columns(path):
+    bad = [f'{c}, {o}' for c in cells(path) if c.export for o in wide(c.src, 110)]
+    assert not bad, f'exported lines beyond column 110:{show(bad)}'
+
+@pytest.mark.parametrize('path', TUTORIALS, ids=lambda p: p.stem)
+def test_tutorial_columns(path):
+    bad = [f'{c}, {o}' for c in cells(path) if c.code and not c.hidden for o in wide(c.src, 88)]
+    assert not bad, f'lines of code beyond column 88, where a reader has to scroll:{show(bad)}'
+
+@api
+def test_one_statement_a_line(path):
+    "In exported code; the drawings of the scenes are lists of strokes and may."
+    if path.stem.endswith('_scenes'): return
+    bad = []
+    for c in cells(path):
+        if not c.export: continue
+        toks = tokenize.generate_tokens(io.StringIO(c.src).readline)
+        bad += [f'{c}, line {t.start[0]}' for t in toks if t.type == tokenize.OP and t.string == ';']
+    assert not bad, f'several statements on a line:{show(bad)}'
+
+COMPS = ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp
+
+def depth(node): return max([depth(o) for o in ast.iter_child_nodes(node)], default=0) + isinstance(node, COMPS)
+
+@api
+def test_comprehensions(path):
+    bad = [str(c) for c in cells(path) if c.export and depth(c.tree()) > 2]
+    assert not bad, f'comprehensions nested deeper than two:{show(bad)}'
 
 @each
 def test_imports_stand_alone(path):
@@ -92,6 +127,21 @@ def test_house(path):
         elif isinstance(o, ast.Import): mods = [a.name[10:] for a in o.names if a.name.startswith('colorfast.')]
         bad += [f'line {o.lineno}: {m}' for m in mods if m.split('.')[0] not in above and not m.startswith('__')]
     assert not bad, f'{room} may import only {above or "no room"}, and imports{show(bad)}'
+
+@api
+def test_no_private_imports(path):
+    "What another room needs is public."
+    bad = [f'{o.module}: {a.name}' for o in ast.walk(ast.parse(module(path))) if isinstance(o, ast.ImportFrom) and (o.level or (o.module or '').startswith('colorfast'))
+           for a in o.names if a.name.startswith('_')]
+    assert not bad, f'private names of other rooms:{show(bad)}'
+
+def test_public_names_are_distinct():
+    "`from colorfast.all import *` gives each name one meaning."
+    seen = {}
+    for p in API:
+        for n in public(module(p)): seen.setdefault(n, []).append(p.stem)
+    seen = {n:o for n,o in seen.items() if len(o) > 1 and n not in ('show_batch','show_results','plot_top_losses')} # dispatched by type
+    assert not seen, f'names that two rooms define: {seen}'
 
 # ---------------------------------------------------------------- documentation
 
