@@ -10,5 +10,6 @@ from .models import *
 from .pretext import *
 from .learner import *
 from .transfer import *
+from .protocols import *
 from .inference import *
 from .study import *

@@ -7,7 +7,7 @@ __all__ = ['UserError', 'clean_text', 'atomic', 'save_json', 'load_json', 'plain
            'pair_file', 'file_sha256', 'save_weights', 'check_card', 'load_weights', 'has_bars', 'with_bar', 'say_once',
            'Registry', 'find_name', 'path_of']
 
-# %% ../nbs/00_files.ipynb #f23928ee
+# %% ../nbs/00_files.ipynb #700eec9b
 import contextlib, hashlib, importlib, json, multiprocessing, os, sys
 from pathlib import Path
 import numpy as np, torch
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from fastai.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 
-# %% ../nbs/00_files.ipynb #6c1b0aa0
+# %% ../nbs/00_files.ipynb #d6a2c15d
 class UserError(ValueError): "A user's mistake, in one line: what was found, what was expected, what to do."
 
 def clean_text(
@@ -24,20 +24,20 @@ def clean_text(
     "`s` as text that any terminal and file takes."
     return str(s).encode('utf-8','replace').decode()
 
-# %% ../nbs/00_files.ipynb #bf5acef9
+# %% ../nbs/00_files.ipynb #deb23e00
 @contextlib.contextmanager
 def atomic(
     fn, # The file to write
 ):
     "A path to write to; it takes the place of `fn` when it is whole, else nothing does."
     fn = Path(fn)
-    tmp = fn.with_name(f'.{os.getpid()}{fn.name}') # the suffix stays, as some writers go by it
+    tmp = fn.with_name(f'.{os.getpid()}-{hash(fn.name)&0xffffff:x}{fn.suffix}') # short; writers go by the suffix
     try:
         yield tmp
         os.replace(tmp, fn)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/00_files.ipynb #5ae91234
+# %% ../nbs/00_files.ipynb #b02c4e05
 def save_json(
     o, # What JSON can hold
     fn, # The file to write
@@ -57,7 +57,7 @@ def load_json(
     if not isinstance(o, dict): raise UserError(f'{fn} holds a {type(o).__name__}, expected a {what}')
     return o
 
-# %% ../nbs/00_files.ipynb #3256c66a
+# %% ../nbs/00_files.ipynb #d8917c04
 def plain_numbers(
     o, # Nested dicts, lists and tuples
 ): # The same with Python's numbers in place of numpy's
@@ -82,7 +82,7 @@ def load_torch(
     except FileNotFoundError: raise UserError(f'{fn} not found, expected a {what}') from None
     except Exception as e: raise UserError(f'{fn} is no whole {what} ({type(e).__name__}): delete it to start anew') from None
 
-# %% ../nbs/00_files.ipynb #ce3d2659
+# %% ../nbs/00_files.ipynb #c0068e36
 def pair_file(
     fn, # NAME, NAME.safetensors or NAME.json; or a folder with one called `what`
     what:str='', # Name to look for in a folder
@@ -111,7 +111,7 @@ def save_weights(
     save_json(json.loads(text) | dict(sha256=file_sha256(fn)), fn.with_suffix('.json'))
     return fn
 
-# %% ../nbs/00_files.ipynb #7a96db85
+# %% ../nbs/00_files.ipynb #d261f86c
 def check_card(
     card:dict, # What a card says
     fields:dict, # Field to the type it has to be of, or a tuple of types; with None among them the field may be missing
@@ -144,7 +144,7 @@ def load_weights(
     try: return load_file(fn),card
     except Exception as e: raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
 
-# %% ../nbs/00_files.ipynb #bd168650
+# %% ../nbs/00_files.ipynb #375f721b
 def has_bars()->bool: # In a notebook or a terminal, and not in a worker process
     "Does somebody see progress bars?"
     return (IN_NOTEBOOK or sys.stdout.isatty()) and not multiprocessing.parent_process()
@@ -164,7 +164,7 @@ def say_once(
     if msg not in _said: print(clean_text(msg))
     _said.add(msg)
 
-# %% ../nbs/00_files.ipynb #5a28696f
+# %% ../nbs/00_files.ipynb #14a768fc
 class Registry(dict):
     "Objects by name, in the order in which they were added."
     def __init__(self,
@@ -184,7 +184,7 @@ class Registry(dict):
         "What there is, for messages."
         return ', '.join(self)
 
-# %% ../nbs/00_files.ipynb #eff191b5
+# %% ../nbs/00_files.ipynb #dd5491a0
 def _imported(path, what, load): # the object at 'module:Name'
     mod,_,name = path.partition(':')
     if not load and mod not in sys.modules:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS,LIB = ROOT/'nbs',ROOT/'colorfast'
-ROOMS = {0:'files', 1:'color', 2:'images', 3:'scenes', 5:'data', 6:'metrics', 7:'models', 8:'pretext', 10:'learner', 11:'transfer', 14:'inference', 15:'study', 18:'cli'}
+ROOMS = {0:'files', 1:'color', 2:'images', 3:'scenes', 5:'data', 6:'metrics', 7:'models', 8:'pretext', 10:'learner', 11:'transfer', 13:'protocols', 14:'inference', 15:'study', 18:'cli'}
 HOUSE = list(ROOMS.values()) # a room imports only from those before it
 API = [NBS/f'{i:02}_{o}.ipynb' for i,o in ROOMS.items()]
 ALL = [p for p in sorted(NBS.glob('**/*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(NBS).parts)]
