@@ -44,7 +44,7 @@ class Pretext:
         "How much each term counts in the generator's loss"
         return {}
 
-# %% ../nbs/08_pretext.ipynb #616ed50d
+# %% ../nbs/08_pretext.ipynb #3ec9a008
 @patch
 def prepare(self:Pretext,
     dls, # `ColorizeDataLoaders`; only its training part may be looked at
@@ -76,7 +76,7 @@ def _fits_json(v):
     try: return json.dumps(v) is not None
     except (TypeError,ValueError): return False
 
-# %% ../nbs/08_pretext.ipynb #34b8c8b3
+# %% ../nbs/08_pretext.ipynb #ab339cbf
 @patch
 def encodes(self:Pretext,
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
@@ -116,7 +116,7 @@ def from_settings(cls:Pretext,
     "The pretext that a run's settings ask for"
     return cls()
 
-# %% ../nbs/08_pretext.ipynb #1792788a
+# %% ../nbs/08_pretext.ipynb #427ff693
 def at_stride(
     x:Tensor, # `(bs,c,h,w)`
     stride:int, # How many times smaller; 1 leaves `x` as it is
@@ -272,7 +272,7 @@ def _crit_terms(pretext, critic, l, ab, fake): # what the critic wants, on a cop
     real,fake = critic(l, ab).float(),critic(l, fake.detach()).float()
     return {'critic_real':pretext.adv.real(real, pretext.smooth), 'critic_fake':pretext.adv.fake(fake)}
 
-# %% ../nbs/08_pretext.ipynb #716e6211
+# %% ../nbs/08_pretext.ipynb #f4f9be79
 def _pretext_class(o): # the class that a name, path or class stands for
     cls = find_name(PRETEXTS, o) if isinstance(o, str) else o
     if isinstance(cls, type) and issubclass(cls, Pretext): return cls
@@ -285,7 +285,7 @@ def make_pretext(
     "A pretext from its name and settings."
     if isinstance(pretext, Pretext):
         if not settings: return pretext
-        raise UserError(f"{type(pretext).__name__} is built already, found {', '.join(settings)}: give the class")
+        raise UserError(f"{type(pretext).__name__} is built, found {', '.join(settings)}: give the class")
     cls = _pretext_class(pretext)
     known = [k for k in inspect.signature(cls).parameters]
     if bad := [k for k in settings if k not in known]:
@@ -293,7 +293,7 @@ def make_pretext(
         raise UserError(f"{cls.__name__} has no setting {', '.join(bad)}: expected {names}")
     return cls(**settings)
 
-# %% ../nbs/08_pretext.ipynb #01df43ea
+# %% ../nbs/08_pretext.ipynb #0caa5829
 def pretext_card(
     pretext:Pretext, # Any
 )->dict: # name and settings, for JSON
