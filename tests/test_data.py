@@ -3,6 +3,8 @@ import json,os,resource,subprocess,sys,textwrap,threading,time,warnings
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image, TiffImagePlugin
+from colorfast.images import *
+from colorfast.sources import *
 from colorfast.data import *
 
 RNG = np.random.RandomState(0)
