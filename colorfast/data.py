@@ -36,24 +36,22 @@ class CachedDL(TfmdDL):
         if issubclass(cls or type(self), CachedDL): kwargs = {'banks':None if empty else self.banks, **kwargs}
         return super().new(dataset, cls, **kwargs)
 
+    def create_batches(self, samps):
+        "Copy batches where possible, else make them item by item"
+        parts,self._seen = self._parts(),[]
+        if parts is None:
+            for b in super().create_batches(self._note(samps)):
+                yield b
+                self._seen = []
+        else:
+            for self._seen in chunked(samps, self.bs, self.drop_last):
+                yield self._gather(parts, torch.tensor(self._seen))
+
     def latest(self)->list: # Paths; empty before the first batch, and where workers make the batches
         "The pictures of the batch that came last."
         return [self.dataset.items[i] for i in getattr(self, '_seen', []) if i is not None]
 
-# %% ../nbs/05_data.ipynb #e7cdcec9
-@patch
-def create_batches(self:CachedDL, samps):
-    "Copy batches where possible, else make them item by item"
-    parts,self._seen = self._parts(),[]
-    if parts is None:
-        for b in TfmdDL.create_batches(self, self._note(samps)):
-            yield b
-            self._seen = []
-    else:
-        for self._seen in chunked(samps, self.bs, self.drop_last):
-            yield self._gather(parts, torch.tensor(self._seen))
-
-# %% ../nbs/05_data.ipynb #0e9ef233
+# %% ../nbs/05_data.ipynb #ac8b9ed8
 @patch
 def _note(self:CachedDL, samps):
     for i in samps:
@@ -75,7 +73,7 @@ def _rows(bank, items, what): # where the items are in a bank; None: not all of 
 def _can_copy(self:CachedDL, tls):
     return self.banks and self.bs is not None and tls and len(self.dataset) and len(tls)<=len(self.banks)
 
-# %% ../nbs/05_data.ipynb #d0820b1a
+# %% ../nbs/05_data.ipynb #b1676048
 @patch
 def _parts(self:CachedDL): # for each member of an item its array and rows; None: not all in banks
     tls = getattr(self.dataset, 'tls', None)
@@ -92,7 +90,7 @@ def _parts(self:CachedDL): # for each member of an item its array and rows; None
     self._like,self._known = self.do_item(0),(items, what, parts)
     return parts
 
-# %% ../nbs/05_data.ipynb #2abacff6
+# %% ../nbs/05_data.ipynb #02df0e9d
 @patch
 def _gather(self:CachedDL, parts, idxs): # of the types of the ordinary way; numpy needs no pool of threads
     copied = tuple(torch.from_numpy(a.numpy()[rows[idxs].numpy()]) for a,rows in parts)
@@ -115,7 +113,7 @@ class RandomFlip(RandTransform):
     def encodes(self, x:TensorImage|TensorMask):
         return x.index_copy(0, self.idx, x.index_select(0, self.idx).flip(-1))
 
-# %% ../nbs/05_data.ipynb #68aafc92
+# %% ../nbs/05_data.ipynb #e03082f7
 def geom_tfms(
     max_zoom:float=1., # Largest random enlargement; 1: mirror only
 )->list: # Batch transforms
@@ -123,7 +121,7 @@ def geom_tfms(
     if max_zoom<1: raise UserError(f'max_zoom is {max_zoom}, expected at least 1')
     return [RandomFlip()] + ([Zoom(max_zoom=max_zoom, p=0.75)] if max_zoom>1 else [])
 
-# %% ../nbs/05_data.ipynb #825ea17c
+# %% ../nbs/05_data.ipynb #f237daec
 @dataclass
 class LoaderOptions:
     "How a data set becomes batches."
@@ -142,7 +140,7 @@ class LoaderOptions:
         for k,(ok,want) in _WANTED.items():
             if not ok(o := getattr(self, k)): raise UserError(f'{k} is {o!r:.60}, expected {want}')
 
-# %% ../nbs/05_data.ipynb #5ddb0d44
+# %% ../nbs/05_data.ipynb #1da0f0b8
 def _whole(o, least): return isinstance(o,(int,np.integer)) and not isinstance(o,bool) and o>=least
 def _number(o, least): return isinstance(o,(int,float,np.number)) and o>=least
 def _is_limit(o): return all(n is None or _whole(n,1) for n in (o.values() if isinstance(o,dict) else [o]))
@@ -156,7 +154,7 @@ _WANTED = dict( # option to what it has to be, as a test and in words
     limit=(_is_limit, '1 or more pictures a split'),
     drop_gray=(partial(_number, least=0), 'a chroma, 0 or more'))
 
-# %% ../nbs/05_data.ipynb #a2673882
+# %% ../nbs/05_data.ipynb #df4d9bf3
 def _takes(options): # like `delegates`, for a dataclass: the signature shows its fields, with their docments
     def _inner(f):
         f = delegates(options, keep=True)(f)
@@ -172,7 +170,7 @@ def _left_out(bank, what): # {file: why}, said in one line
     if bad: warnings.warn(f'{len(bad)} of {len(bank)} {what} left out: {why}', stacklevel=2)
     return bad
 
-# %% ../nbs/05_data.ipynb #0891ae2d
+# %% ../nbs/05_data.ipynb #6a7ec344
 def _banks(files, opt, masks=None): # item transform, banks, what is left out
     resize = CenterResize(opt.size, opt.method)
     check_size(resize.size, min(opt.bs, len(files)))
@@ -200,7 +198,7 @@ def _random_split(files, pct, seed): # whatever was drawn before
     n = min(max(1, round(pct*len(files))), len(files)-1)
     return [files[i] for i in sorted(idx[n:])],[files[i] for i in sorted(idx[:n])]
 
-# %% ../nbs/05_data.ipynb #6a480a9d
+# %% ../nbs/05_data.ipynb #7bc244f0
 def _enough(splits, path, opt): # splits with validation, and a batch size that fits
     n,least = len(splits['train']),2 if splits['valid'] else 3
     if not splits['valid'] and not 0<opt.valid_pct<1:
@@ -214,7 +212,7 @@ def _enough(splits, path, opt): # splits with validation, and a batch size that 
     if n<opt.bs: say_once(f'{path}: batches of {n} instead of {opt.bs}, there are no more training pictures')
     return splits,min(n, opt.bs)
 
-# %% ../nbs/05_data.ipynb #1dcb5023
+# %% ../nbs/05_data.ipynb #a69a8289
 def _chosen(source, opt): # splits without what lies in a later one, as many as are wanted
     names = set(source.splits) | set(opt.limit if isinstance(opt.limit,dict) else ())
     if bad := names-{'train','valid','test'}:
@@ -223,7 +221,7 @@ def _chosen(source, opt): # splits without what lies in a later one, as many as 
     if not any(splits.values()): raise DataError(f'{source.path}: no pictures')
     return splits
 
-# %% ../nbs/05_data.ipynb #8187886d
+# %% ../nbs/05_data.ipynb #9649ac58
 def _without_gray(splits, path, bank, out, least): # the test split keeps what has no color
     gray = {o for o,c in zip(bank.files, bank.chroma) if c<least and o not in out}
     if gray:
@@ -237,7 +235,7 @@ def _part(ds, idxs, split_idx): # some pictures of a data set; with `split_idx` 
     tls = [tl._new([tl.items[i] for i in idxs], split_idx=split_idx) for tl in ds.tls]
     return Datasets(tls=tls, n_inp=ds.n_inp)
 
-# %% ../nbs/05_data.ipynb #9b41d5e4
+# %% ../nbs/05_data.ipynb #65cdb9cc
 class PictureDataLoaders(DataLoaders):
     "What the DataLoaders of this page have in common."
     want,options = 'pictures',LoaderOptions # of a source; and what the factories take
@@ -256,7 +254,7 @@ class PictureDataLoaders(DataLoaders):
             tl.tfms = Pipeline(fs, split_idx=tl.tfms.split_idx)
         return res
 
-# %% ../nbs/05_data.ipynb #dea5cdec
+# %% ../nbs/05_data.ipynb #a54b7e8a
 _ORDER = 'train','valid','test'
 
 def _prepared(source, opt, masks): # what can be used: files by split, batch size, item transform, banks
@@ -272,7 +270,7 @@ def _in_order(sizes): # fastai's splitter for splits that follow each other
     ends = np.cumsum([0, *[n for n in sizes if n]]).tolist()
     return lambda _: [list(range(a,b)) for a,b in zip(ends, ends[1:])]
 
-# %% ../nbs/05_data.ipynb #16875be2
+# %% ../nbs/05_data.ipynb #a5cbb8f2
 @patch(cls_method=True)
 @_takes(LoaderOptions)
 def from_source(cls:PictureDataLoaders,
@@ -294,7 +292,7 @@ def from_source(cls:PictureDataLoaders,
     if masks is not None: masks.report()
     return dls
 
-# %% ../nbs/05_data.ipynb #2d2a3439
+# %% ../nbs/05_data.ipynb #91ecf904
 def source_dls(
     cls:type, # Class of loaders below `PictureDataLoaders`
     data:str|Path, # Folder
@@ -325,7 +323,7 @@ class _ColorOptions(LoaderOptions):
     drop_gray:float=1. # Train and validate on nothing with a mean chroma below this, CIELAB units; 0: on all
     __delwrap__ = LoaderOptions
 
-# %% ../nbs/05_data.ipynb #3148276e
+# %% ../nbs/05_data.ipynb #465dab61
 class ColorizeDataLoaders(PictureDataLoaders):
     "Batches of gray, `TensorL` `(bs,1,h,w)`, and color, `TensorAB` `(bs,2,h,w)`."
     options = _ColorOptions
@@ -357,7 +355,7 @@ def from_files(cls:ColorizeDataLoaders,
     "Load the pictures of a list."
     return cls.from_splits(dict(train=files, valid=valid_files, test=test_files), **kwargs)
 
-# %% ../nbs/05_data.ipynb #ad09258c
+# %% ../nbs/05_data.ipynb #2fb07a6b
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_splits)
 def from_folder(cls:ColorizeDataLoaders,
@@ -396,7 +394,7 @@ def from_coco(cls:ColorizeDataLoaders,
     "Load COCO's pictures."
     return source_dls(cls, path, 'coco', train, valid, test, **kwargs)
 
-# %% ../nbs/05_data.ipynb #f7caa87d
+# %% ../nbs/05_data.ipynb #b71f7115
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_splits)
 def from_voc(cls:ColorizeDataLoaders,
@@ -409,7 +407,7 @@ def from_voc(cls:ColorizeDataLoaders,
     "Load Pascal VOC's pictures."
     return source_dls(cls, path, 'voc', train, valid, test, **kwargs)
 
-# %% ../nbs/05_data.ipynb #1f8735ce
+# %% ../nbs/05_data.ipynb #c6cd6c9e
 def color_dls(
     data:str|Path, # Folder: scenes, COCO, VOC or pictures
     kind:str=None, # A name in `KINDS`, or 'module:Name'; None: from the layout
@@ -418,7 +416,7 @@ def color_dls(
     "Loaders for colorization from any kind of data."
     return source_dls(ColorizeDataLoaders, data, kind, **kwargs)
 
-# %% ../nbs/05_data.ipynb #914c89ca
+# %% ../nbs/05_data.ipynb #32d6c70b
 class _Labels(Transform):
     "From the path of a picture to its labels"
     def __init__(self, labels):
@@ -460,14 +458,14 @@ class MultilabelDataLoaders(PictureDataLoaders):
         labels = {f:_encode(o, masked.get(f,()), vocab) for f,o in labels.items()}
         return [TransformBlock(_MaskedCategorize(vocab))],[_Labels(labels)],None
 
-# %% ../nbs/05_data.ipynb #b3480f76
+# %% ../nbs/05_data.ipynb #b0ba7dd7
 def _listed(splits): return {k:v and list(v) for k,v in splits.items()} # files of a split; None stays
 
-# %% ../nbs/05_data.ipynb #7ca89909
+# %% ../nbs/05_data.ipynb #918969e7
 def _joined(splits): # the dicts of all splits as one
     return {str(f):o for s in splits.values() if s for f,o in s.items()}
 
-# %% ../nbs/05_data.ipynb #d18116c4
+# %% ../nbs/05_data.ipynb #1508f0a2
 @patch(cls_method=True)
 @_takes(LoaderOptions)
 def from_splits(cls:MultilabelDataLoaders,
@@ -494,7 +492,7 @@ def from_coco(cls:MultilabelDataLoaders,
     "Load COCO: a class is present where it has an object that is not a crowd."
     return source_dls(cls, path, 'coco', train, valid, test, **kwargs)
 
-# %% ../nbs/05_data.ipynb #0170b60c
+# %% ../nbs/05_data.ipynb #e24f593b
 @patch(cls_method=True)
 @delegates(MultilabelDataLoaders.from_splits, but=['masked'])
 def from_df(cls:MultilabelDataLoaders,
@@ -524,7 +522,7 @@ def few(self:PictureDataLoaders,
     train = self.train.new(_part(ds, keep, 0), bs=min(n, self.train.bs))
     return type(self)(train, *self.loaders[1:], path=self.path, device=self.device)
 
-# %% ../nbs/05_data.ipynb #4f6cf03b
+# %% ../nbs/05_data.ipynb #d685d8e2
 @patch
 def plain(self:PictureDataLoaders,
     ds_idx:int=0, # 0: training, 1: validation, 2: test
@@ -563,10 +561,10 @@ class TensorClassMask(TensorMask):
         kwargs = {k:v for k,v in kwargs.items() if k not in ('vmin','vmax','cmap')}
         return show_image(Image.fromarray(a), ctx=ctx, **kwargs)
 
-# %% ../nbs/05_data.ipynb #7a5b1423
+# %% ../nbs/05_data.ipynb #73bcd5b4
 class _PILClassMask(PILMask): _tensor_cls = TensorClassMask
 
-# %% ../nbs/05_data.ipynb #76f2b408
+# %% ../nbs/05_data.ipynb #606434cc
 class _OpenMask(Transform): # knows the classes, and the loss that ignores void
     def __init__(self, vocab):
         super().__init__()
@@ -612,7 +610,7 @@ def from_coco(cls:SegmentDataLoaders,
     "Load COCO: outlines become masks, small objects on top of large ones, crowds become void."
     return source_dls(cls, path, 'coco', train, valid, test, **kwargs)
 
-# %% ../nbs/05_data.ipynb #18d54a89
+# %% ../nbs/05_data.ipynb #3a17044f
 @patch(cls_method=True)
 @delegates(SegmentDataLoaders.from_splits, but=['void'])
 def from_voc(cls:SegmentDataLoaders,
