@@ -6,21 +6,115 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #20d68c81
-import argparse, json, os, shlex, sys, warnings
+import argparse, ast, functools, importlib, importlib.util, json, os, re, shlex, sys, warnings
 from pathlib import Path
 
+# %% ../nbs/18_cli.ipynb #2bc117c1
+@functools.cache
+def _source(room):
+    folder = Path(importlib.util.find_spec('colorfast').origin).parent
+    return (folder/f'{room}.py').read_text(encoding='utf-8')
+
+@functools.cache
+def _parsed(room, name): # a function, class or table of a room, as lines and syntax tree; nothing is imported
+    begin,end = rf'^(?:def {name}\(|class {name}\b|{name} = )',r'(?=^[\w@#]|\Z)'
+    text = re.search(f'{begin}.*?{end}', _source(room), re.M|re.S)[0]
+    return text.encode().splitlines(),ast.parse(text).body[0]
+
+# %% ../nbs/18_cli.ipynb #bae92b20
+def _inner(node, key): # the entry `key` of a class or of dict(...)
+    if isinstance(node, ast.Call): return next(o.value for o in node.keywords if o.arg==key)
+    named = lambda o: getattr(o, 'name', None) or getattr(getattr(o, 'targets', [0])[0], 'id', None)
+    o = next(o for o in node.body if named(o)==key)
+    return getattr(o, 'value', o)
+
+def _items(node): # (name, default, what the comment stands behind)
+    if isinstance(node, ast.Call): return [(o.arg, o.value, o.value) for o in node.keywords]
+    a = node.args
+    defaults = [None]*(len(a.args)-len(a.defaults)) + a.defaults
+    return [(o.arg, d, d or o.annotation or o) for o,d in zip(a.args, defaults)]
+
+# %% ../nbs/18_cli.ipynb #b9e97e47
+@functools.cache
+def _docments(where): # of 'room.function' or 'room.TABLE.entry': name to (text, default as it is typed)
+    room,name,*keys = where.split('.')
+    lines,node = _parsed(room, name)
+    if keys and isinstance(node, ast.Assign): node = node.value
+    for k in keys: node = _inner(node, k)
+    res = {}
+    for k,default,last in _items(node):
+        text = lines[last.end_lineno-1][last.end_col_offset:].decode().partition('#')[2].strip()
+        d = default and _typed(lines, default)
+        res[k] = text,None if d=='None' else d
+    return res
+
+def _typed(lines, node): # as it stands in the source, on one line: 2e-3 stays 2e-3
+    if node.lineno==node.end_lineno: return lines[node.lineno-1][node.col_offset:node.end_col_offset].decode()
+
+# %% ../nbs/18_cli.ipynb #719d7cc3
+def _names(room, registry): # in a registry, in order
+    return re.findall(rf"\b{registry}\.add\('(\w+)'", _source(room))
+
+def _task_classes(): # name to class of the package's tasks
+    return dict(re.findall(r"\bTASKS\.add\('(\w+)', (\w+)\(\)", _source('study')))
+
+def _summary(where): # docstring of a function, as a line of help
+    return ast.get_docstring(_parsed(*where.split('.'))[1]).replace('`','').rstrip('.')
+
+def _plain_text(d): return re.sub(r"[\[\]'\"]", '', d).replace(',', ', ') # of a value as it is typed
+
+def _with_default(text, default): # as argparse wants it
+    text = text.replace('`','') + (f'; default: {default}' if default not in (None,'','False') else '')
+    return text.replace('%','%%')
+
+# %% ../nbs/18_cli.ipynb #b8268da1
+def _help(where, name, default=True): # of a parameter or an entry of a preset
+    text,d = _docments(where)[name]
+    return _with_default(text, _plain_text(d) if d and default else None)
+
+def _preset_help(name): # of a setting, with the default of each preset
+    text,d = _docments('study.PRESETS.demo')[name]
+    other = _docments('study.PRESETS.paper').get(name, (None,d))[1]
+    d = _plain_text(d or '')
+    other = d if other is None else _plain_text(other)
+    return _with_default(text, d if other==d else f'{d}, in the preset paper {other}')
+
+# %% ../nbs/18_cli.ipynb #04984c4b
+def _task_help(name): # of a setting that every task has
+    text,_ = _docments('study.Task.presets.demo')[name]
+    ds = {k:_docments(f'study.{c}.presets.demo')[name][1] for k,c in _task_classes().items()}
+    one,*more = set(ds.values())
+    return _with_default(text, ', '.join(f'{v} ({k})' for k,v in ds.items()) if more else one)
+
 # %% ../nbs/18_cli.ipynb #27cbf755
+def _expected(text, what): return argparse.ArgumentTypeError(f"'{text}': expected {what}")
+
 def _numbers(text): # '50,100' or '1e-3,4e-3'
     try: return [int(o) if o.strip().isdigit() else float(o) for o in text.split(',')]
-    except ValueError: raise argparse.ArgumentTypeError(f"'{text}': expected numbers with commas between, such as 50,100,200") from None
+    except ValueError: raise _expected(text, 'numbers with commas between, such as 50,100,200') from None
 
 def _count(text): # '3'
-    if not text.isdigit() or int(text)<1: raise argparse.ArgumentTypeError(f"'{text}': expected a whole number above 0")
-    return int(text)
+    if text.isascii() and text.isdigit() and int(text): return int(text)
+    raise _expected(text, 'a whole number above 0')
 
+# %% ../nbs/18_cli.ipynb #6b4ea6c8
+def _one_of(room, registry): # a name in a registry, or of something elsewhere
+    def _f(text):
+        known = _names(room, registry)
+        if text in known or re.fullmatch(r'[\w.]+:\w+', text): return text
+        names = ', '.join(known)
+        raise argparse.ArgumentTypeError(f"invalid choice: '{text}' (choose from {names}, or module:Name)")
+    return _f
+
+def _list_of(text): # 'a,b'
+    names = [o.strip() for o in text.split(',')]
+    if all(names): return names
+    raise _expected(text, 'names with commas between, such as scratch,pretrained')
+
+# %% ../nbs/18_cli.ipynb #5db76440
 def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     key,eq,val = text.partition('=')
-    if not eq or not key: raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE, such as segment.epochs=5")
+    if not eq or not all(key.split('.')): raise _expected(text, 'NAME=VALUE, such as segment.epochs=5')
     try: val = json.loads(val)
     except ValueError:
         words = dict(true=True, false=False, none=None)
@@ -30,155 +124,245 @@ def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     return val
 
 # %% ../nbs/18_cli.ipynb #f3169a4b
+def _merged(over, new): # settings within settings, too
+    for k,v in new.items():
+        both = isinstance(v, dict) and isinstance(over.get(k), dict)
+        over[k] = _merged(dict(over[k]), v) if both else v
+    return over
+
+# %% ../nbs/18_cli.ipynb #a9cac6ec
 def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     from colorfast.study import get_preset
-    over = dict(arch=a.arch, max_stride=a.max_stride, size=a.size, limit=a.limit) | over
-    over |= dict(budgets=getattr(a, 'budgets', None), color=getattr(a, 'color', None) or None) # None leaves the preset's
+    typed = ('arch','max_stride','size','limit','budgets','tasks','protocols')
+    over = {k:getattr(a, k, None) for k in typed} | over
+    over = {k:v for k,v in over.items() if v is not None}
+    if getattr(a, 'color', False): over['color'] = True
     if getattr(a, 'tune_lr', None): over['tune'] = dict(lr=a.tune_lr)
-    over['arms'] = get_preset(preset)['arms'] + ['pretrained_unet']*getattr(a, 'decoder', False) + ['scratch_frozen','pretrained_frozen']*getattr(a, 'frozen', False)
-    for o in getattr(a, 'set', None) or []:
-        for k,v in o.items(): over[k] = over[k]|v if isinstance(v, dict) and isinstance(over.get(k), dict) else v
+    arms = getattr(a, 'arms', None) or get_preset(preset)['arms']
+    if getattr(a, 'decoder', False): arms = arms+['pretrained_unet']
+    if getattr(a, 'frozen', False): arms = arms+['scratch_frozen','pretrained_frozen']
+    over['arms'] = list(dict.fromkeys(arms))
+    for o in getattr(a, 'set', None) or []: over = _merged(over, o)
     return get_preset(preset, **over)
 
-def _say(out, res): # what a run found, in a few lines
-    from colorfast.study import _verdict
-    for o in _verdict(res): print(o)
-    print(f"\nReport: {Path(out)/'report.html'}")
+# %% ../nbs/18_cli.ipynb #fb86a2d1
+def _finish(a, res, seen=False): # the report, and what a run found in a few lines
+    from colorfast.report import report_study, verdict
+    fn = report_study(a.out, a.command)
+    for o in verdict(res): print(o)
+    print(f'\nReport: {fn}')
+    if seen: _open(fn)
 
 def _open(fn): # only where a desktop shows it
     if sys.stdout.isatty() and (sys.platform in ('darwin','win32') or os.environ.get('DISPLAY')):
         import webbrowser
         webbrowser.open(Path(fn).resolve().as_uri())
 
-def _scenes(a):
-    from colorfast.scenes import make_scenes
-    print(make_scenes(a.dest, n_unlabeled=a.n_unlabeled, n_train=a.n_train, n_val=a.n_valid, n_test=a.n_test, size=a.size, seed=a.seed, color_rule=a.color_rule, progress=not a.quiet))
-
-def _pretrain(a):
-    from colorfast.study import run_pretrain
-    res = run_pretrain(a.data, a.out, _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext), a.kind, a.seed, a.resume, a.command)
-    if res: _say(a.out, res) # of several processes the first speaks
-
-# %% ../nbs/18_cli.ipynb #26940f83
-def _workers(n): # runs at once: as many as asked for, else one for each core, up to four; a graphics card takes one
+# %% ../nbs/18_cli.ipynb #79d7252b
+def _workers(n): # runs at once: as many as asked for, else one a core, up to four; a graphics card takes one
     if n: return n
     import torch
     return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
 
+# %% ../nbs/18_cli.ipynb #26940f83
+def _scenes(a):
+    from colorfast.scenes import make_scenes
+    counts = dict(n_unlabeled=a.n_unlabeled, n_train=a.n_train, n_val=a.n_valid, n_test=a.n_test)
+    how = dict(size=a.size, seed=a.seed, color_rule=a.color_rule, progress=not a.quiet)
+    print(make_scenes(a.dest, **counts, **how))
+
+def _pretrain(a):
+    from colorfast.study import run_pretrain
+    cfg = _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
+    res = run_pretrain(a.data, a.out, cfg, a.kind, a.seed, a.resume)
+    if res: _finish(a, res) # of several processes the first speaks
+
+# %% ../nbs/18_cli.ipynb #c5b21a9a
 def _transfer(a):
-    from colorfast.study import run_transfer
-    if a.body!='scratch' and (a.arch or a.max_stride): raise ValueError(f'--arch and --max-stride are those of the body {a.body}: leave them out, or use --body scratch')
+    from colorfast.study import run_transfer, get_task
+    if a.body!='scratch' and (a.arch or a.max_stride):
+        raise ValueError(f'--arch and --max-stride are those of the body {a.body}: leave them out, '
+                         'or use --body scratch')
     over = {k:v for k,v in dict(epochs=a.epochs, bs=a.bs, lr=a.lr).items() if v is not None}
     if a.size is None and a.body!='scratch': # as in pretraining
         from colorfast.transfer import load_body
         a.size = load_body(a.body).card.get('size')
-    _say(a.out, run_transfer(a.task, a.data, a.body, a.out, _settings(a, **{a.task:over}), a.kind, a.seeds, a.command, _workers(a.workers)))
+    cfg = _settings(a, tasks=[a.task], **{get_task(a.task).name:over})
+    _finish(a, run_transfer(a.task, a.data, a.body, a.out, cfg, a.kind, a.seeds, _workers(a.workers)))
 
+# %% ../nbs/18_cli.ipynb #a386f467
 def _study(a):
     from colorfast.study import run_study
     cfg = _settings(a, a.preset, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
-    _say(a.out, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, a.command, a.colorize_kind, a.downstream_kind, _workers(a.workers)))
+    kw = dict(colorize_kind=a.colorize_kind, downstream_kind=a.downstream_kind, workers=_workers(a.workers))
+    _finish(a, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, **kw))
 
 def _demo(a):
     from colorfast.scenes import make_scenes
     from colorfast.study import run_study, get_preset
-    out = Path(a.out)
     cfg = get_preset('demo', arch=a.arch, size=a.size, epochs=a.epochs)
-    path = make_scenes(out/'scenes', size=cfg['size'], **cfg['scenes'])
-    _say(out, run_study(path, path, out, cfg, a.seeds, a.command, workers=_workers(None)))
-    _open(out/'report.html')
+    path = make_scenes(Path(a.out)/'scenes', size=cfg['size'], **cfg['scenes'])
+    _finish(a, run_study(path, path, a.out, cfg, a.seeds, workers=_workers(None)), seen=True)
 
+# %% ../nbs/18_cli.ipynb #56380252
 def _colorize(a):
     from colorfast.inference import Colorizer, colorize_files
+    from colorfast.sources import RUN_MARK
+    new = not Path(a.out).exists()
     res = colorize_files(Colorizer.load(a.model), a.images, a.out)
+    if new and Path(a.out).is_dir(): (Path(a.out)/RUN_MARK).touch() # no photographs to learn from
     if not res['done']: raise ValueError('no picture could be colored')
 
 # %% ../nbs/18_cli.ipynb #a5c4ed1c
 class _Parser(argparse.ArgumentParser):
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
-def _training(p, what='coloring', epochs='3', bs='16', lr='2e-3', size='64'): # options of everything that trains
-    p.add_argument('--out', required=True, help='folder for everything that comes out')
-    p.add_argument('--arch', help='body: resnet18 (default), resnet34, xresnet18, timm/NAME ...')
-    p.add_argument('--max-stride', type=_count, help='leave out the stages of the body behind which a picture is more than this many times smaller; 32 keeps all of a ResNet; default: none behind which fewer than 8x8 px are left')
-    p.add_argument('--size', type=_count, help=f'height and width of the pictures, px; default: {size}')
-    p.add_argument('--limit', type=_count, help='use so many pictures a split at most; default: all')
-    p.add_argument('--epochs', type=_count, help=f'epochs of {what}; default: {epochs}')
-    p.add_argument('--bs', type=_count, help=f'pictures a batch of {what}; default: {bs}')
-    p.add_argument('--lr', type=float, help=f'peak learning rate of {what}; default: {lr}')
-    p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE', help='any other setting of the preset, such as segment.epochs=5')
+def _training(p, out, of=_preset_help): # options of everything that trains; `of` explains epochs, bs and lr
+    p.add_argument('--out', required=True, help=_help(out, 'out'))
+    p.add_argument('--arch', help=_preset_help('arch'))
+    p.add_argument('--max-stride', type=_count, help=_preset_help('max_stride'))
+    for o in ('size','limit'): p.add_argument(f'--{o}', type=_count, help=_preset_help(o))
+    for o in ('epochs','bs'): p.add_argument(f'--{o}', type=_count, help=of(o))
+    p.add_argument('--lr', type=float, help=of('lr'))
+    p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE',
+                   help='any setting of the preset, such as segment.epochs=5')
 
-def _pretexts(p): p.add_argument('--pretext', choices=('cgan','regression'), help='what coloring is taught by: a critic and L1 (default), or L1 alone')
+# %% ../nbs/18_cli.ipynb #27f787d3
+def _pretexts(p):
+    p.add_argument('--pretext', type=_one_of('pretext','PRETEXTS'), help=_preset_help('pretext'))
 
-def _downstream(p): # options of everything that trains labelled tasks
-    p.add_argument('--budgets', type=_numbers, metavar='N,N', help='numbers of labelled training pictures to try beside all of them, such as 50,100,200')
-    p.add_argument('--decoder', action='store_true', help='also segment with the whole U-Net, decoder included')
-    p.add_argument('--frozen', action='store_true', help='also train the head alone, over a random and over the pretrained body')
-    p.add_argument('--color', action='store_true', help='let the bodies see color, from zero; else they see lightness, as in pretraining')
-    p.add_argument('--workers', type=_count, help='downstream runs at once, each with its share of the cores; default: one a core, up to four; with a graphics card one')
-    p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR', help='learning rates that each arm tries on validation images first')
+def _kinds(p, where, *names): # what kind of data it is
+    known = _names('sources','KINDS')
+    for o in names: p.add_argument(f"--{o.replace('_','-')}", choices=known, help=_help(where, o))
 
-def _verb(sub, name, f, help, example):
-    p = sub.add_parser(name, help=help, description=help, epilog=f'example: {example}')
-    p.add_argument('--debug', action='store_true', help='show the traceback of an error')
-    p.set_defaults(f=f)
-    return p
+# %% ../nbs/18_cli.ipynb #26fe603a
+def _downstream(p, where): # options of everything that trains labelled tasks
+    p.add_argument('--arms', type=_list_of, metavar='ARM,ARM', help=_preset_help('arms'))
+    p.add_argument('--budgets', type=_numbers, metavar='N,N', help=_preset_help('budgets'))
+    p.add_argument('--decoder', action='store_true',
+                   help='also the arm pretrained_unet: segment with the whole U-Net, decoder included')
+    p.add_argument('--frozen', action='store_true',
+                   help='also the arms scratch_frozen and pretrained_frozen: train the head alone')
+    p.add_argument('--color', action='store_true', help=_preset_help('color'))
+    p.add_argument('--seeds', type=_count, default=1, help=_help(where, 'seeds'))
+    p.add_argument('--workers', type=_count, help=_help(where, 'workers', False) +
+                   '; default: one a core, up to four; with a graphics card one')
+    p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR',
+                   help='learning rates that each arm tries on validation images first')
 
-# %% ../nbs/18_cli.ipynb #1666e9b0
-def make_parser()->argparse.ArgumentParser: # `parse_args` gives a namespace whose `f` runs the verb
-    "Parser of the command line."
-    top = _Parser(prog='colorfast', description='Learn to see by learning to color.', epilog='example: colorfast demo --out demo')
-    sub = top.add_subparsers(required=True, metavar='VERB', parser_class=_Parser)
-    kinds = dict(choices=('scenes','coco','voc','folder'), help='kind of data; default: recognised from its layout')
-    p = _verb(sub, 'demo', _demo, 'the whole story on drawn scenes, ending in a report', 'colorfast demo --out demo')
-    p.add_argument('--out', default='demo', help='folder for everything that comes out; default: demo')
-    p.add_argument('--seeds', type=_count, default=1, help='pairs of downstream runs; default: 1')
-    p.add_argument('--arch', help='body; default: resnet18'); p.add_argument('--size', type=_count, help='height and width of the scenes, px; default: 64')
-    p.add_argument('--epochs', type=_count, help='epochs of coloring; default: 3')
-    p = _verb(sub, 'scenes', _scenes, 'write the drawn data set, in COCO and in VOC form', 'colorfast scenes data/scenes --size 64')
-    p.add_argument('dest', help='folder to write')
-    for n,d in (('unlabeled',4000),('train',400),('valid',400),('test',1000)): p.add_argument(f'--n-{n}', type=int, default=d, metavar='N', help=f'number of scenes in this split; default: {d}')
-    p.add_argument('--size', type=_count, default=64, help='height and width, px; default: 64'); p.add_argument('--seed', type=int, default=42, help='other scenes for another number; default: 42')
+# %% ../nbs/18_cli.ipynb #bbb73c61
+def _demo_options(p):
+    p.add_argument('--out', default='demo', help=_help('study.run_study', 'out')+'; default: demo')
+    p.add_argument('--seeds', type=_count, default=1, help=_help('study.run_study', 'seeds'))
+    p.add_argument('--arch', help=_help('study.PRESETS.demo', 'arch'))
+    for o in ('size','epochs'): p.add_argument(f'--{o}', type=_count, help=_help('study.PRESETS.demo', o))
+
+# %% ../nbs/18_cli.ipynb #2fd40e0f
+def _scenes_options(p):
+    at,docs = 'scenes.make_scenes',_docments('scenes.make_scenes')
+    p.add_argument('dest', help=_help(at, 'dest'))
+    for o,k in (('unlabeled','n_unlabeled'), ('train','n_train'), ('valid','n_val'), ('test','n_test')):
+        p.add_argument(f'--n-{o}', type=int, default=int(docs[k][1]), metavar='N', help=_help(at, k))
+    p.add_argument('--size', type=_count, default=int(docs['size'][1]), help=_help(at, 'size'))
+    p.add_argument('--seed', type=int, default=int(docs['seed'][1]), help=_help(at, 'seed'))
+    rule = float(docs['color_rule'][1])
+    p.add_argument('--color-rule', type=float, default=rule, help=_help(at, 'color_rule'))
     p.add_argument('--quiet', action='store_true', help='no progress bar')
-    p.add_argument('--color-rule', type=float, default=1., help='1: the class decides the color; 0: color is independent of class; default: 1')
-    p = _verb(sub, 'pretrain', _pretrain, 'train a colorizer and save its body', 'colorfast pretrain photos --out run --epochs 20')
-    p.add_argument('data', help='folder: scenes, COCO, VOC or pictures'); _training(p)
-    p.add_argument('--kind', **kinds); p.add_argument('--seed', type=int, default=0, help='of weights and batches; default: 0'); _pretexts(p)
-    p.add_argument('--resume', action='store_true', help='go on from the checkpoint in OUT')
-    return _more_verbs(sub, kinds) or top
 
-# %% ../nbs/18_cli.ipynb #d9758fe0
-def _more_verbs(sub, kinds):
-    p = _verb(sub, 'colorize', _colorize, 'color pictures at their own size', 'colorfast colorize run family/*.jpg --out colored')
-    p.add_argument('model', help='folder of a run, or its colorizer.safetensors'); p.add_argument('images', nargs='+', help='files, folders, globs')
-    p.add_argument('--out', required=True, help='folder for the colored pictures')
-    p = _verb(sub, 'transfer', _transfer, 'train a labelled task, from scratch and with a body', 'colorfast transfer segment VOC2012 --body run --out seg')
-    p.add_argument('task', choices=('multilabel','segment'), help='name what is there, or say where it is'); p.add_argument('data', help='folder: scenes, COCO or VOC')
-    p.add_argument('--body', required=True, help="folder or file that pretrain wrote, or 'scratch'")
-    _training(p, 'the task', '16, to segment 20', '16', '4e-3, to segment 8e-3', "that of the body's training, else 64"); _downstream(p)
-    p.add_argument('--kind', **kinds); p.add_argument('--seeds', type=_count, default=1, help='pairs of runs; default: 1')
-    p = _verb(sub, 'study', _study, 'pretrain, transfer in pairs over seeds, report', 'colorfast study --colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study')
-    p.add_argument('--colorize-data', required=True, help='folder to color without labels: scenes, COCO, VOC or pictures')
-    p.add_argument('--downstream-data', required=True, help='folder with labels: scenes, COCO or VOC')
-    p.add_argument('--preset', choices=('demo','paper'), default='demo', help='settings to begin with; default: demo')
-    p.add_argument('--seeds', type=_count, default=1, help='pairs of downstream runs; default: 1')
-    _training(p, epochs='3, in the preset paper 20', bs='16, paper 4', lr='2e-3, paper 2e-4', size='64, in the preset paper 256'); _downstream(p)
-    for o in ('colorize','downstream'): p.add_argument(f'--{o}-kind', **kinds)
+# %% ../nbs/18_cli.ipynb #190aa612
+def _pretrain_options(p):
+    at = 'study.run_pretrain'
+    p.add_argument('data', help=_help(at, 'data'))
+    _training(p, at)
+    _kinds(p, at, 'kind')
+    p.add_argument('--seed', type=int, default=0, help=_help(at, 'seed'))
+    _pretexts(p)
+    p.add_argument('--resume', action='store_true', help=_help(at, 'resume'))
+
+def _colorize_options(p):
+    p.add_argument('model', help=_help('inference.Colorizer.load', 'fn'))
+    p.add_argument('images', nargs='+', help=_help('inference.colorize_files', 'items'))
+    p.add_argument('--out', required=True, help=_help('inference.colorize_files', 'out'))
+
+# %% ../nbs/18_cli.ipynb #dc4967dc
+def _transfer_options(p):
+    at = 'study.run_transfer'
+    p.add_argument('task', type=_one_of('study','TASKS'), help=_help(at, 'task'))
+    p.add_argument('data', help=_help(at, 'data'))
+    p.add_argument('--body', required=True, help=_help(at, 'body'))
+    _training(p, at, _task_help)
+    _downstream(p, at)
+    p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
+    _kinds(p, at, 'kind')
+
+# %% ../nbs/18_cli.ipynb #252b04c2
+def _study_options(p):
+    at = 'study.run_study'
+    p.add_argument('--colorize-data', required=True, help=_help(at, 'colorize_data'))
+    p.add_argument('--downstream-data', required=True, help=_help(at, 'downstream_data'))
+    how = 'settings to begin with; default: demo'
+    p.add_argument('--preset', choices=_presets(), default='demo', help=how)
+    _training(p, at)
+    p.add_argument('--tasks', type=_list_of, metavar='TASK,TASK', help=_preset_help('tasks'))
+    _downstream(p, at)
+    p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
+    _kinds(p, at, 'colorize_kind', 'downstream_kind')
     _pretexts(p)
 
+def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
+
+# %% ../nbs/18_cli.ipynb #1666e9b0
+_VERBS = dict( # verb to what runs it, its options, where its summary stands, and an example
+    demo=(_demo, _demo_options, 'the whole story on drawn scenes, ending in a report', '--out demo'),
+    scenes=(_scenes, _scenes_options, 'scenes.make_scenes', 'data/scenes --size 64'),
+    pretrain=(_pretrain, _pretrain_options, 'study.run_pretrain', 'photos --out run --epochs 20'),
+    colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'run family/*.jpg --out colored'),
+    transfer=(_transfer, _transfer_options, 'study.run_transfer', 'segment VOC2012 --body run --out seg'),
+    study=(_study, _study_options, 'study.run_study',
+           '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))
+
+# %% ../nbs/18_cli.ipynb #d43dfc77
+def make_parser(
+    verb:str=None, # The only verb whose options are needed; None: all
+)->argparse.ArgumentParser: # `parse_args` gives a namespace whose `f` runs the verb
+    "Parser of the command line."
+    top = _Parser(prog='colorfast', description='Learn to see by learning to color.',
+                  epilog='example: colorfast demo --out demo')
+    sub = top.add_subparsers(required=True, metavar='VERB', parser_class=_Parser)
+    for name,(f,options,what,example) in _VERBS.items():
+        text = _summary(what) if re.fullmatch(r'\w+\.\w+', what) else what
+        p = sub.add_parser(name, help=text, description=text, epilog=f'example: colorfast {name} {example}')
+        p.set_defaults(f=f)
+        if verb not in (None, name): continue
+        options(p)
+        p.add_argument('--plugin', action='append', default=[], metavar='MODULE',
+                       help='import a module first, such as one of the current folder that files name')
+        p.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    return top
+
 # %% ../nbs/18_cli.ipynb #98922370
+def _import_plugins(names): # what a user wrote is found from the current folder
+    if '' not in sys.path and os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd())
+    for o in names:
+        try: importlib.import_module(o)
+        except ImportError as e: raise ValueError(f'--plugin {o}: it cannot be imported ({e})') from None
+
+# %% ../nbs/18_cli.ipynb #9d8d8fdf
 def main(
     argv:list=None, # Words after `colorfast`; None takes them from the command line
 )->int: # 0 done, 2 a user's mistake, 130 interrupted
     "Run the command line."
     argv = sys.argv[1:] if argv is None else [str(o) for o in argv]
-    a = make_parser().parse_args(argv)
+    a = make_parser(next((o for o in argv if o in _VERBS), '')).parse_args(argv)
     a.command = 'colorfast ' + shlex.join(argv)
     warnings.filterwarnings('ignore', category=FutureWarning) # other libraries' news for their developers
     warnings.showwarning = lambda m, *args, **kw: print(f'note: {m}', file=sys.stderr)
-    try: a.f(a)
+    try:
+        _import_plugins(a.plugin)
+        a.f(a)
     except KeyboardInterrupt:
-        print('\ninterrupted: what was finished is kept; the same command goes on (pretrain: with --resume; colorize begins anew)', file=sys.stderr)
+        print('\ninterrupted: what was finished is kept; the same command goes on '
+              '(pretrain: with --resume; colorize begins anew)', file=sys.stderr)
         return 130
     except (ValueError,OSError,TypeError,ImportError) as e:
         if a.debug: raise
@@ -187,4 +371,4 @@ def main(
     return 0
 
 # %% ../nbs/18_cli.ipynb #5ca72eaa
-if __name__=='__main__' and '__file__' in globals(): sys.exit(main()) # python -m colorfast.cli; not in a notebook
+if __name__=='__main__' and '__file__' in globals(): sys.exit(main()) # python -m colorfast.cli
