@@ -54,7 +54,8 @@ def run(args, tmp):
     import torch
     from fastai.vision.all import Image, get_image_files
     from colorfast.color import RGBToLab
-    from colorfast.data import Bank, CenterResize, ColorizeDataLoaders, clear_cache, open_photo
+    from colorfast.data import ColorizeDataLoaders
+    from colorfast.images import Bank, CenterResize, clear_cache, open_photo
     torch.set_num_threads(args.threads)
     files = sorted(get_image_files(args.folder or made_up(tmp/'pics')))
     print(f'{len(files)} pictures, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.threads} threads, torch {torch.__version__}\n')

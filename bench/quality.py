@@ -20,9 +20,9 @@ def main():
     warnings.simplefilter('ignore')
     import torch
     from fastai.vision.all import get_image_files
-    from colorfast.data import find_kind
+    from colorfast.data import color_dls
+    from colorfast.sources import find_kind
     from colorfast.metrics import mean_ab, score_colorizer, scores_table
-    from colorfast.study import color_dls
     torch.set_num_threads(args.threads)
     kw = dict(size=args.size, bs=args.bs)
     if find_kind(args.data)=='folder': kw['valid_pct'] = args.valid/len(get_image_files(args.data))
@@ -45,7 +45,7 @@ def train(way, dls, args):
     import torch
     from fastai.vision.all import resnet18, set_seed
     from colorfast.learner import EpochSeed, colorize_learner
-    from colorfast.study import make_pretext
+    from colorfast.pretext import make_pretext
     set_seed(args.seed)
     if way=='usual':
         from train_step import usual

@@ -4,6 +4,7 @@ from .files import *
 from .color import *
 from .images import *
 from .scenes import *
+from .sources import *
 from .data import *
 from .metrics import *
 from .models import *
@@ -13,3 +14,5 @@ from .transfer import *
 from .protocols import *
 from .inference import *
 from .study import *
+from .figures import *
+from .report import *

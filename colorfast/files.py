@@ -7,7 +7,7 @@ __all__ = ['UserError', 'clean_text', 'atomic', 'save_json', 'load_json', 'plain
            'pair_file', 'file_sha256', 'save_weights', 'check_card', 'load_weights', 'has_bars', 'with_bar', 'say_once',
            'Registry', 'find_name', 'path_of']
 
-# %% ../nbs/00_files.ipynb #700eec9b
+# %% ../nbs/00_files.ipynb #32f0659a
 import contextlib, hashlib, importlib, json, multiprocessing, os, sys
 from pathlib import Path
 import numpy as np, torch
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from fastai.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 
-# %% ../nbs/00_files.ipynb #d6a2c15d
+# %% ../nbs/00_files.ipynb #c0c41d3f
 class UserError(ValueError): "A user's mistake, in one line: what was found, what was expected, what to do."
 
 def clean_text(
@@ -24,20 +24,20 @@ def clean_text(
     "`s` as text that any terminal and file takes."
     return str(s).encode('utf-8','replace').decode()
 
-# %% ../nbs/00_files.ipynb #deb23e00
+# %% ../nbs/00_files.ipynb #c9527ad4
 @contextlib.contextmanager
 def atomic(
     fn, # The file to write
-):
+)->Path: # Beside `fn`, with its suffix; a context
     "A path to write to; it takes the place of `fn` when it is whole, else nothing does."
     fn = Path(fn)
-    tmp = fn.with_name(f'.{os.getpid()}-{hash(fn.name)&0xffffff:x}{fn.suffix}') # short; writers go by the suffix
+    tmp = fn.with_name(f'.{os.getpid()}-{hash(fn.name)&0xffffff:x}{fn.suffix}') # writers go by the suffix
     try:
         yield tmp
         os.replace(tmp, fn)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/00_files.ipynb #b02c4e05
+# %% ../nbs/00_files.ipynb #9bcf31ba
 def save_json(
     o, # What JSON can hold
     fn, # The file to write
@@ -45,6 +45,7 @@ def save_json(
     "Write `o` as JSON, whole or not at all."
     with atomic(fn) as tmp: tmp.write_text(json.dumps(o, indent=1), encoding='utf-8')
 
+# %% ../nbs/00_files.ipynb #e5725828
 def load_json(
     fn, # File that `save_json` wrote
     what:str='JSON file', # What it should be, for the error
@@ -53,19 +54,22 @@ def load_json(
     fn = Path(fn)
     try: o = json.loads(fn.read_text(encoding='utf-8-sig'))
     except FileNotFoundError: raise UserError(f'{fn} not found, expected a {what}') from None
-    except (OSError,ValueError,RecursionError) as e: raise UserError(f'{fn} is no whole {what} ({type(e).__name__}): delete it, or get it again') from None
+    except (OSError,ValueError,RecursionError) as e:
+        why = type(e).__name__
+        raise UserError(f'{fn} is no whole {what} ({why}): delete it, or get it again') from None
     if not isinstance(o, dict): raise UserError(f'{fn} holds a {type(o).__name__}, expected a {what}')
     return o
 
-# %% ../nbs/00_files.ipynb #d8917c04
+# %% ../nbs/00_files.ipynb #dea3d354
 def plain_numbers(
     o, # Nested dicts, lists and tuples
-): # The same with Python's numbers in place of numpy's
+)->object: # The same with Python's numbers in place of numpy's
     "Numpy's numbers as Python's."
     if isinstance(o, dict): return {k:plain_numbers(v) for k,v in o.items()}
     if isinstance(o, (list,tuple)): return type(o)(plain_numbers(v) for v in o)
     return o.item() if isinstance(o, np.generic) else o
 
+# %% ../nbs/00_files.ipynb #f0f32bb7
 def save_torch(
     o, # Tensors, numbers and text in dicts and lists
     fn, # The file to write
@@ -80,9 +84,11 @@ def load_torch(
     "Read what `save_torch` wrote; nothing in it is executed, and `UserError` is raised for what is damaged."
     try: return torch.load(fn, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise UserError(f'{fn} not found, expected a {what}') from None
-    except Exception as e: raise UserError(f'{fn} is no whole {what} ({type(e).__name__}): delete it to start anew') from None
+    except Exception as e:
+        why = type(e).__name__
+        raise UserError(f'{fn} is no whole {what} ({why}): delete it to start anew') from None
 
-# %% ../nbs/00_files.ipynb #c0068e36
+# %% ../nbs/00_files.ipynb #1605c7ce
 def pair_file(
     fn, # NAME, NAME.safetensors or NAME.json; or a folder with one called `what`
     what:str='', # Name to look for in a folder
@@ -92,12 +98,14 @@ def pair_file(
     if what and fn.is_dir(): fn = fn/what
     return fn.with_name((fn.stem if fn.suffix in ('.safetensors','.json') else fn.name)+'.safetensors')
 
+# %% ../nbs/00_files.ipynb #569b773e
 def file_sha256(
     fn, # File
 )->str: # 64 hexadecimal digits
     "Checksum of a file."
     return hashlib.sha256(Path(fn).read_bytes()).hexdigest()
 
+# %% ../nbs/00_files.ipynb #07b475c1
 def save_weights(
     weights:dict, # Tensors by name
     card:dict, # What they are: `what` names the kind, the rest is for `load_weights`' caller
@@ -111,10 +119,10 @@ def save_weights(
     save_json(json.loads(text) | dict(sha256=file_sha256(fn)), fn.with_suffix('.json'))
     return fn
 
-# %% ../nbs/00_files.ipynb #d261f86c
+# %% ../nbs/00_files.ipynb #768fab14
 def check_card(
     card:dict, # What a card says
-    fields:dict, # Field to the type it has to be of, or a tuple of types; with None among them the field may be missing
+    fields:dict, # Field to its type, or a tuple of types; with None among them it may be missing
     fn, # Where it came from, for the error
 ):
     "Raise `UserError` for a field that is missing or of another kind."
@@ -124,8 +132,9 @@ def check_card(
         v = card.get(k)
         if not isinstance(v, kinds) or (isinstance(v, bool) and bool not in kinds):
             want = ' or '.join('nothing' if o is type(None) else o.__name__ for o in kinds)
-            raise UserError(f"{fn}: the card's {k} is {v!r:.60}, expected {want}: get both files again")
+            raise UserError(f"{fn}: the card's {k} is {v!r:.60}, expected {want}: get it again")
 
+# %% ../nbs/00_files.ipynb #fcd9ccba
 def load_weights(
     fn, # What `save_weights` wrote: the file, or a folder with `what`.safetensors
     what:str, # Kind that the card has to name, such as 'body'
@@ -134,25 +143,28 @@ def load_weights(
     "Read weights and card; raises `UserError` if they are not what they should be."
     fn = pair_file(fn, what)
     js = fn.with_suffix('.json')
-    for f in (fn, js):
-        if not f.exists(): raise UserError(f'{f} not found: a {what} is the two files {fn.name} and {js.name}')
+    if lost := [o for o in (fn,js) if not o.exists()]:
+        raise UserError(f'{lost[0]} not found: a {what} is the two files {fn.name} and {js.name}')
     card = load_json(js, f'card of a {what}')
-    if card.get('what')!=what: raise UserError(f"{fn} holds a {card.get('what','file of another program')!s:.60}, expected a {what}")
+    found = card.get('what', 'file of another program')
+    if found!=what: raise UserError(f'{fn} holds a {found!s:.60}, expected a {what}')
     check_card(card, fields or {}, js)
     if 'sha256' in card and card['sha256']!=file_sha256(fn):
         raise UserError(f'{fn}: weights and card do not belong together (checksum): copy both files again')
     try: return load_file(fn),card
-    except Exception as e: raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
+    except Exception as e:
+        raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
 
-# %% ../nbs/00_files.ipynb #375f721b
+# %% ../nbs/00_files.ipynb #5d1da361
 def has_bars()->bool: # In a notebook or a terminal, and not in a worker process
     "Does somebody see progress bars?"
     return (IN_NOTEBOOK or sys.stdout.isatty()) and not multiprocessing.parent_process()
 
+# %% ../nbs/00_files.ipynb #5591060f
 def with_bar(
     items, # What to go through; has a length
     show:bool=True, # Is it long enough for a bar?
-): # The items, behind a bar where `has_bars`
+)->object: # The items, behind a bar where `has_bars`
     "Go through `items` behind a progress bar, where somebody sees it."
     return progress_bar(items, leave=False) if show and has_bars() else items
 
@@ -164,7 +176,7 @@ def say_once(
     if msg not in _said: print(clean_text(msg))
     _said.add(msg)
 
-# %% ../nbs/00_files.ipynb #14a768fc
+# %% ../nbs/00_files.ipynb #f28eda0a
 class Registry(dict):
     "Objects by name, in the order in which they were added."
     def __init__(self,
@@ -184,26 +196,30 @@ class Registry(dict):
         "What there is, for messages."
         return ', '.join(self)
 
-# %% ../nbs/00_files.ipynb #dd5491a0
+# %% ../nbs/00_files.ipynb #2547d4b4
 def _imported(path, what, load): # the object at 'module:Name'
     mod,_,name = path.partition(':')
     if not load and mod not in sys.modules:
-        raise UserError(f"the {what} '{path}' is not part of the package: import {mod} first (on the command line: --plugin {mod}), "
-                        "if you trust it")
+        raise UserError(f"the {what} '{path}' is not part of the package: if you trust it, import {mod} "
+                        f"first (on the command line: --plugin {mod})")
     try: return getattr(importlib.import_module(mod), name)
-    except ImportError as e: raise UserError(f"{what} '{path}': the module {mod} cannot be imported ({e})") from None
+    except ImportError as e:
+        raise UserError(f"{what} '{path}': the module {mod} cannot be imported ({e})") from None
     except AttributeError: raise UserError(f"{what} '{path}': the module {mod} has no {name}") from None
 
+# %% ../nbs/00_files.ipynb #cd7d6a03
 def find_name(
     registry:Registry, # Where to look
     name:str, # A name of `registry`, or an import path 'module:Name'
-    load:bool=True, # May a module be imported? If not, as for what a file from others names, it has to be there already
-): # The object; raises `UserError` that lists the names
+    load:bool=True, # May a module be imported? False for what a file of others names
+)->object: # What is registered; raises `UserError` that lists the names
     "The object called `name`."
     if isinstance(name, str) and name in registry: return registry[name]
     if isinstance(name, str) and ':' in name: return _imported(name, registry.what, load)
-    raise UserError(f"unknown {registry.what} {name!r:.80}: expected one of {registry.names()}, or module:Name")
+    known = registry.names()
+    raise UserError(f'unknown {registry.what} {name!r:.80}: expected one of {known}, or module:Name')
 
+# %% ../nbs/00_files.ipynb #8e7ca3aa
 def path_of(
     o, # Class, function or object
     registry:Registry, # Where it may have a name
