@@ -45,7 +45,7 @@ def train(way, dls, args):
     import torch
     from fastai.vision.all import resnet18, set_seed
     from colorfast.learner import EpochSeed, colorize_learner
-    from colorfast.pretext import make_pretext
+    from colorfast.pretext import PRETEXTS
     set_seed(args.seed)
     if way=='usual':
         from train_step import usual
@@ -56,7 +56,7 @@ def train(way, dls, args):
         @torch.no_grad()
         def predict(l): return unet(l).as_subclass(torch.Tensor)
         return predict,unet[0].state_dict()
-    learn = colorize_learner(dls, resnet18, make_pretext(way, 16, args.lambda_l1), max_stride=args.max_stride, metrics=[])
+    learn = colorize_learner(dls, resnet18, PRETEXTS[way].from_settings(dict(critic_nf=16, lambda_l1=args.lambda_l1)), max_stride=args.max_stride, metrics=[])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(args.epochs, cbs=EpochSeed(args.seed))
     return learn.predict_ab,learn.model.generator[0].state_dict()
 
