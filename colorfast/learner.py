@@ -12,6 +12,7 @@ import csv, hashlib, json, random, time, torch
 from fastai.vision.gan import GANLearner, GANModule
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
+from fastprogress.fastprogress import format_time
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .files import *
 from .color import *
@@ -62,7 +63,14 @@ class ColorizeLearner(GANLearner):
             self('after_cancel_fit')
             raise
 
-# %% ../nbs/10_learner.ipynb #e0654971
+# %% ../nbs/10_learner.ipynb #9cc4b94d
+@patch
+def _call_one(self:ColorizeLearner, event_name): # our one line stays one line: fastai puts another before it
+    try: Learner._call_one(self, event_name)
+    except UserError as e:
+        e.args = (str(e).split(':\n\t', 1)[-1],)
+        raise
+
 @patch
 def _do_one_batch(self:ColorizeLearner): # fastai's, with the pretext's input and the explicit loss
     has_y = len(self.yb)>0
@@ -76,7 +84,7 @@ def _do_one_batch(self:ColorizeLearner): # fastai's, with the pretext's input an
     if self.training and has_y: self._do_grad_opt()
 
 @patch
-def distrib_ctx(self:ColorizeLearner, **kwargs):
+def distrib_ctx(self:ColorizeLearner, **kwargs)->object: # A context manager
     "fastai's context in which `fit` is shared between processes"
     try: import accelerate
     except ImportError: raise UserError('several processes need accelerate, which was not found: '
@@ -88,12 +96,12 @@ def distrib_ctx(self:ColorizeLearner, **kwargs):
 def to_distributed(self:ColorizeLearner,
     sync_bn:bool=True, # Batch-norm statistics over all processes? Only GPUs can
     **kwargs
-):
+)->ColorizeLearner: # Itself
     "Share each batch between the processes; `distrib_ctx` calls this."
     self.add_cb(_shard()[1](sync_bn=sync_bn and torch.cuda.is_available(), **kwargs))
     return self.remove_cb(ProgressCallback) if rank_distrib() else self
 
-# %% ../nbs/10_learner.ipynb #04d7cbc8
+# %% ../nbs/10_learner.ipynb #9d933685
 def is_fit(
     learn, # Any `Learner`
 )->bool: # False in `lr_find`, `validate`, `get_preds` and what stands on them, also during a training run
@@ -108,7 +116,7 @@ def was_skipped(
     "Is there nothing to say of this epoch?"
     return getattr(cb.recorder, 'cancel_train', False) or not len(cb.recorder.values[-1])
 
-# %% ../nbs/10_learner.ipynb #c9bbfba9
+# %% ../nbs/10_learner.ipynb #b357b91d
 class StopAtNaN(Callback):
     "Stop before a loss that is no number reaches the weights, or after a step that spoiled them."
     order = 20 # after AutoCast has left its context
@@ -281,7 +289,7 @@ def after_fit(self:EMA):
         for k,v in self._state().items(): v.copy_(self.avg[k])
     self.n = 0
 
-# %% ../nbs/10_learner.ipynb #03ffc23b
+# %% ../nbs/10_learner.ipynb #4316bf15
 @patch
 def state_dict(self:EMA)->dict: # Weights by name, the number of steps, and which of the two is in the network
     "What a checkpoint keeps"
@@ -498,7 +506,7 @@ def resume(self:Checkpoint,
     self.start,self.rows,self.smooth,self.asked = s['epoch'],s['rows'],s['smooth'],s.get('asked', [])
     return self.start
 
-# %% ../nbs/10_learner.ipynb #016cb64b
+# %% ../nbs/10_learner.ipynb #d3d5e661
 @patch
 def after_epoch(self:Checkpoint):
     "Write it, unless this epoch was skipped on the way to where the run was interrupted"
@@ -559,7 +567,7 @@ class LineLog(Callback):
             if new: w.writerow(['epoch']+names)
             w.writerow([self.epoch+1]+[f'{o:.6g}' for o in vals])
 
-# %% ../nbs/10_learner.ipynb #1e43a139
+# %% ../nbs/10_learner.ipynb #47e3e04a
 @patch
 def before_train(self:LineLog):
     "The clock starts"
@@ -640,7 +648,7 @@ def _rebuilt(weights, card): # network and pretext
     if not _all_finite(weights): raise UserError('not all weights are numbers: train again, at a lower rate')
     return net,p
 
-# %% ../nbs/10_learner.ipynb #c4bd508e
+# %% ../nbs/10_learner.ipynb #5a9f7b4d
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device
