@@ -154,3 +154,23 @@ def test_study_schema_and_second_call(root):
     res = json.loads((root/'study'/'results.json').read_text())
     assert len(res['segment']['budgets']['16']['pretrained']['miou'])==2 and 'pretrained_frozen' in res['multilabel']['gains']
     one_line(colorfast(*args, '--size', 64, ok=False), 'other settings (size)')
+
+def test_help_comes_at_once(tmp_path):
+    "From the docments, without torch"
+    for argv in ([], ['pretrain'], ['transfer'], ['study']):
+        code = f"import sys; from colorfast.cli import main\ntry: main({argv+['--help']})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+        begin = time.time()
+        r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=dict(ENV, PYTHONPATH=os.pathsep.join(sys.path)))
+        assert r.stdout.rstrip().endswith('False'), r.stdout+r.stderr
+        assert time.time()-begin<3 # 0.2 s where nothing else runs
+    assert 'Pairs of downstream runs; the colorizer is trained once' in ' '.join(r.stdout.split()) # as the function says
+
+def test_more_mistakes_get_one_line(root, tmp_path):
+    for argv,words in ((['transfer', 'depth', root/'scenes', '--body', 'scratch'], ('depth', 'module:Name')),
+                       (['transfer', 'nowhere:Count', root/'scenes', '--body', 'scratch'], ('nowhere',)),
+                       (['transfer', 'segment', root/'scenes', '--body', 'scratch', '--set', 'segment.unet=Flat'], ('Flat', 'SlimUnet')),
+                       (['pretrain', root/'scenes', '--pretext', 'jigsaw'], ('jigsaw', 'cgan')),
+                       (['study', '--colorize-data', root/'scenes', '--downstream-data', root/'scenes', '--arms', 'scratch,shaken'], ('shaken', 'pretrained')),
+                       (['pretrain', root/'scenes', '--plugin', 'nowhere'], ('--plugin nowhere',))):
+        one_line(colorfast(*argv, '--out', tmp_path/'o', *SMALL, ok=False), *words)
+    assert not (tmp_path/'o').exists()
