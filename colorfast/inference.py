@@ -49,6 +49,7 @@ def _taps(n_out, n_in, lo, hi, cubic):
     k0,k1 = k.min().item(),k.max().item()+1
     return slice(k0,k1),torch.zeros(hi-lo, k1-k0, dtype=torch.float64).scatter_add_(1, k-k0, w).float()
 
+# %% ../nbs/14_inference.ipynb #66fcabb9
 def _enlarge(x, size, part, cubic): # rows and columns `part` of `x` (c,h,w) enlarged to `size`
     (ys,rows),(xs,cols) = [_taps(n,k,*p,cubic) for n,k,p in zip(size, x.shape[1:], part)]
     return rows.to(x.device)@x[:,ys,xs]@cols.T.to(x.device)
@@ -82,6 +83,7 @@ def upsample_ab(
 def _tiles(w, h, tw=256, th=40): # boxes; on a CPU PyTorch leaves so few pixels to one thread
     return [(x, y, min(w,x+tw), min(h,y+th)) for y in range(0,h,th) for x in range(0,w,tw)]
 
+# %% ../nbs/14_inference.ipynb #bedae290
 def _tensor(im, device=None): # (3,h,w) in [0,1]
     return torch.from_numpy(np.array(im)).to(device).permute(2,0,1).float().div_(255)
 
@@ -91,6 +93,7 @@ def _paint(im, planes, box): # the colored part `box` of `im` as an array of byt
     rgb = (to_gamut(torch.cat([(l+1)*50, ab*AB_SCALE]))*255).round_().byte()
     return rgb.permute(1,2,0).cpu().contiguous().numpy()
 
+# %% ../nbs/14_inference.ipynb #73cf8517
 def _paint_all(im, planes): # the colored picture
     res = Image.new('RGB', im.size)
     cpu = planes.device.type=='cpu'
@@ -102,12 +105,13 @@ def _paint_all(im, planes): # the colored picture
 
 # %% ../nbs/14_inference.ipynb #ab7192c1
 def _checked(ab, size): # what `predict` gave, if it is color
-    want = 1,2,*size
-    if ab.shape!=want: raise ValueError(f'predict gave {tuple(ab.shape)} for L of {(1,1,*size)}, expected {want}')
+    got,want = tuple(ab.shape),(1,2,*size)
+    if got!=want: raise ValueError(f'predict gave {got} for L of {(1,1,*size)}, expected {want}')
     if ab.isfinite().all(): return ab
     raise UserError('the colorizer gives numbers that are not finite (NaN): its weights are damaged, '
                     'or its training failed; train it again, at a lower rate')
 
+# %% ../nbs/14_inference.ipynb #33db5620
 @torch.no_grad()
 def colorize_image(
     predict:callable, # L `(1,1,h,w)` in [-1,1] to ab `(1,2,h,w)`
@@ -134,13 +138,14 @@ class _Painter(nn.Module): # L to ab of the same size: the pretext's input, the 
         pred = self.net(self.loss.pretext.encodes(l, None))
         return self.loss.decodes(pred.float(), l.shape[-2:])
 
+# %% ../nbs/14_inference.ipynb #bd6ab566
 def _predictor(net): # a function from L to ab, by a network at rest and where it is
     def predict(l):
         dev = next((p.device for p in net.parameters()), 'cpu')
         with at_rest(net): return net(torch.as_tensor(l).as_subclass(Tensor).to(dev))
     return predict
 
-def _painter(learn): # what colors, of a learner
+def _painter_of(learn): # what colors, of a learner
     m,loss = get_model(learn.model),learn.loss_func
     if not hasattr(m, 'generator'):
         raise TypeError('this Learner has no generator, expected one made by colorize_learner')
@@ -154,16 +159,18 @@ def _size(learn, size): # working size: as asked, or that of the batches
         tfms = getattr(getattr(dls, 'valid', None), 'after_item', [])
         size = next((o.size for o in tfms if hasattr(o, 'size')), None)
     if size is None:
-        raise UserError('the working size is not known: say colorize(x, size=...), in px, as the colorizer was trained')
+        raise UserError('the working size is not known: say colorize(x, size=...), in px, '
+                        'as the colorizer was trained')
     return max(size) if is_listy(size) else int(size)
 
+# %% ../nbs/14_inference.ipynb #adacb315
 @patch
 def colorize(self:Learner,
     x, # Path, bytes, PIL image, array `(h,w[,c])` or tensor `(c,h,w)`; any size and mode
     size:int=None, # Working size, px; `None`: as trained
 )->Image.Image: # RGB, or RGBA where `x` has alpha; upright, of the size of `x`
     "Color `x` at its full resolution with this learner's generator."
-    return colorize_image(_predictor(_painter(self)), x, _size(self,size))
+    return colorize_image(_predictor(_painter_of(self)), x, _size(self,size))
 
 # %% ../nbs/14_inference.ipynb #e8cbadad
 class Colorizer:
@@ -195,7 +202,7 @@ def _inputs(items): # [(file, its place below `out`)], each file once
     for o in ([items] if isinstance(items, (str,Path)) else items):
         p = Path(o).expanduser()
         if p.is_dir(): fs = [(f, f.relative_to(p)) for f in sorted(get_image_files(p))]
-        elif p.exists() or not glob.has_magic(str(o)): fs = [(p, Path(p.name))] # what is missing is named later
+        elif p.exists() or not glob.has_magic(str(o)): fs = [(p, Path(p.name))] # named later if missing
         else:
             found = map(Path, sorted(glob.glob(str(p), recursive=True)))
             fs = [(f, Path(f.name)) for f in found if f.is_file()]
@@ -206,6 +213,7 @@ def _is_result(f, to, out): # where `out` lies inside the folder that was asked 
     root = f.parents[len(to.parts)-1]
     return f.is_relative_to(out) and root in out.parents
 
+# %% ../nbs/14_inference.ipynb #82dab6e5
 def _targets(files, out): # where each goes: no input, and no two alike
     taken,res = {f.resolve() for f,_ in files},[]
     for _,to in files:
@@ -229,8 +237,8 @@ def _try_color(model, f, size): # the picture, or why not
     except DataError as e: return str(e).removeprefix(f'{clean_text(f.name)}: ')
 
 def _say_done(n, failed): # in one line
-    bad = ', '.join(f'{f.name} ({why})' for f,why in list(failed.items())[:5]) + (' ...' if len(failed)>5 else '')
-    left = f', {len(failed)} left out: {bad}' if failed else ''
+    bad = [f'{f.name} ({why})' for f,why in failed.items()]
+    left = f", {len(bad)} left out: {', '.join(bad[:5])}{' ...' if len(bad)>5 else ''}" if bad else ''
     print(clean_text(f'{n-len(failed)} of {n} pictures colored{left}'))
 
 # %% ../nbs/14_inference.ipynb #8e701556
@@ -246,7 +254,8 @@ def colorize_files(
     if out.exists() and not out.is_dir(): raise DataError(f'{out} is a file, expected a folder for results')
     files = [(f,to) for f,to in _inputs(items) if not _is_result(f, to, out.absolute())]
     if not files:
-        raise DataError(f'no picture found in {items}, expected image files, folders with some, or a pattern for some')
+        raise DataError(f'no picture found in {items}, '
+                        'expected image files, folders with some, or a pattern that fits some')
     todo = list(zip([f for f,_ in files], _targets(files, out)))
     done,failed = [],{}
     for f,to in with_bar(todo, progress):
@@ -261,6 +270,7 @@ def colorize_files(
 # %% ../nbs/14_inference.ipynb #f7340ab0
 def _round(n, k): return max(k, round(n/k)*k)
 
+# %% ../nbs/14_inference.ipynb #77a6525a
 def _in_steps(predict, k): # `predict` at sizes that `k` divides
     def f(l):
         h,w = l.shape[-2:]
@@ -269,6 +279,7 @@ def _in_steps(predict, k): # `predict` at sizes that `k` divides
         return F.interpolate(ab, (h,w), mode='bilinear')
     return predict if k==1 else f
 
+# %% ../nbs/14_inference.ipynb #b715ef27
 def _write_script(net, fn, size, k, device):
     # trace, save, load, compare: largest difference, or None if other sizes fail
     s,card = _round(size,k),dict(what='colorizer', size=size, multiple=k)
@@ -292,7 +303,7 @@ def export_script(
     "Write the generator as TorchScript: L `(bs,1,h,w)` in, ab `(bs,2,h,w)` out."
     fn,size = Path(fn),_size(learn,size)
     if fn.suffix!='.pt': fn = fn.with_name(fn.name+'.pt')
-    net = _painter(learn)
+    net = _painter_of(learn)
     with atomic(fn) as tmp, at_rest(net):
         for k in (1,32):
             diff = _write_script(net, tmp, size, k, next(net.parameters()).device)
@@ -326,6 +337,7 @@ def _jpeg_url(im, height): # at most twice as high as shown
     im.save(f, 'JPEG', quality=85)
     return 'data:image/jpeg;base64,' + base64.b64encode(f.getvalue()).decode()
 
+# %% ../nbs/14_inference.ipynb #aac130a8
 def before_after(
     before, # PIL image, or anything `PIL.Image.open` takes
     after, # The same, of the same size
@@ -360,7 +372,8 @@ def image_slider(
     says,about = [html.escape(f'{name} {k}'.strip()) for k in images],html.escape(alt)
     css = f'height:{height}px;max-width:100%;object-fit:contain;object-position:left;margin:0'
     pics = ''.join(
-        f'<img src="{_jpeg_url(im, height)}" alt="{about}, {s}" style="display:{"none" if i else "block"};{css}">'
+        f'<img src="{_jpeg_url(im, height)}" alt="{about}, {s}" '
+        f'style="display:{"none" if i else "block"};{css}">'
         for i,(s,im) in enumerate(zip(says, images.values())))
     move = ("for(let i=0,p=this.parentElement.firstElementChild.children;i<p.length;i++)"
             "p[i].style.display=i==this.value?'block':'none';"
