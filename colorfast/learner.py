@@ -169,16 +169,10 @@ def _sides(dls): # height and width of the pictures in px, as the batches have t
     s = getattr(dls, 'size', None)
     return tuple(s) if is_listy(s) else (s,s) if s else tuple(dls.one_batch()[0].shape[-2:])
 
-def _check_sides(sides, pretext, critic): # before anything is trained
-    h,w,s = *sides,pretext.stride
-    said = f'pictures of {h}x{w} px'
-    if h%s or w%s: raise UserError(f'{said} do not divide by the stride {s}: use a multiple of it')
-    if critic is None: return
-    try:
-        with at_rest(critic): critic(torch.zeros(1,1,h//s,w//s), torch.zeros(1,2,h//s,w//s))
-    except RuntimeError:
-        raise UserError(f"{said} at stride {s} are too small for the critic: use larger ones, "
-                        "or a pretext without a critic, such as 'regression'") from None
+def _check_sides(sides, stride): # before anything is trained
+    h,w = sides
+    if h%stride or w%stride:
+        raise UserError(f'pictures of {h}x{w} px do not divide by the stride {stride}: use a multiple of it')
 
 # %% ../nbs/10_learner.ipynb #e8ba9bdb
 @delegates(ColorizeLearner.__init__, but=['generator'])
@@ -196,16 +190,15 @@ def colorize_learner(
 )->ColorizeLearner: # The body is `learn.model.generator[0]`
     "Learner that trains a U-Net over `arch` to color gray pictures."
     pretext,sides = make_pretext(ifnone(pretext, CGAN(nf=16, lambda_l1=400.))),_sides(dls)
+    _check_sides(sides, pretext.stride)
     with no_random(): pretext.prepare(dls) # what it draws changes nothing of what comes after
     max_stride = ifnone(max_stride, default_stride(max(sides)))
     gen = pretext.network(arch, max(sides), unet=unet, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     if metrics is None: metrics = pretext.metrics()
     learn = ColorizeLearner(dls, gen, pretext, metrics=metrics, **kwargs)
-    critic = pretext.critic()
-    _check_sides(sides, pretext, critic)
     lrs = list(lr) if is_listy(lr) else [lr, lr/5]
-    learn.lr = lrs[0] if critic is None else lrs
+    learn.lr = lrs[0] if pretext.critic() is None else lrs
     learn.arch,learn.max_stride,learn.unet,learn.unet_kw = arch,max_stride,unet,ifnone(unet_kw, {})
     return learn.add_cbs([StopAtNaN()] + ([ChannelsLast(), AutoCast()] if fast else []))
 
