@@ -57,5 +57,5 @@ def test_command_in_two_processes_leaves_one_set_of_files(scenes, tmp_path):
     assert said.count('epoch 1/2')==1 and said.count('Report:')==1
     assert len(list(csv.DictReader(open(tmp_path/'run'/'log.csv'))))==2
     names = {o.name for o in (tmp_path/'run').iterdir()}
-    assert {'results.json','report.html','body.safetensors','colorizer.safetensors','checkpoint.pth'} <= names and not [o for o in names if o.startswith('.')]
+    assert {'results.json','report.html','body.safetensors','colorizer.safetensors','checkpoint.pth'} <= names and not [o for o in names if o.startswith('.') and o!='.colorfast-run']
     assert json.loads((tmp_path/'run'/'results.json').read_text())['config']['processes']==2
