@@ -7,7 +7,7 @@ __all__ = ['MAX_PSNR', 'psnr', 'ssim', 'colorfulness', 'delta_e', 'delta_e2000',
            'do_nothing', 'score_colorizer', 'scores_table', 'ColorMetric', 'PSNR', 'SSIM', 'Colorfulness',
            'average_precision', 'mean_ap', 'multilabel_scores', 'best_threshold', 'MeanAP', 'ExactMatch', 'confusion',
            'ConfusionMatrix', 'class_iou', 'mean_iou', 'segmentation_scores', 'MeanIoU', 'PixelAccuracy',
-           'bootstrap_ci', 't_ci', 'map_ci', 'miou_ci']
+           'bootstrap_ci', 't_ci', 'jackknife_ci', 'map_ci', 'miou_ci']
 
 # %% ../nbs/06_metrics.ipynb #b7f55e2d
 import math, warnings
@@ -20,29 +20,40 @@ from fastai.data.load import DataLoader
 from fastai.learner import Metric
 from fastai.metrics import AccumMetric, ActivationType
 from fastcore.basics import store_attr, patch
+from .files import *
 from .color import *
 
 # %% ../nbs/06_metrics.ipynb #21b057ba
+MAX_PSNR = 10*math.log10(12*255**2) # dB; uniform rounding to bytes has variance (1/255)**2/12
+_DIVERGED = 'hold predictions that are not finite: the network has diverged, train it anew with a lower rate'
+
 def _pair(pred, targ): # two float32 batches of one shape
     pred,targ = [torch.as_tensor(o).as_subclass(Tensor).float() for o in (pred,targ)]
     if pred.shape!=targ.shape or pred.ndim!=4 or pred.shape[1]!=3:
-        raise ValueError(f'found pictures of shapes {tuple(pred.shape)} and {tuple(targ.shape)}, expected twice (bs,3,h,w)')
+        raise UserError(f'found pictures of shapes {tuple(pred.shape)} and {tuple(targ.shape)}, '
+                        'expected twice (bs,3,h,w)')
     return pred,targ
 
-MAX_PSNR = 10*math.log10(12*255**2) # dB; uniform rounding to bytes has variance (1/255)**2/12
+def _psnr(pred, targ): # without waiting for the device
+    from torchmetrics.functional.image import peak_signal_noise_ratio # here, as it loads slowly
+    pred,targ = _pair(pred,targ)
+    res = peak_signal_noise_ratio(pred, targ, data_range=1., dim=(1,2,3), reduction='none')
+    return res.clamp_max(MAX_PSNR)
 
+# %% ../nbs/06_metrics.ipynb #85663f83
 def psnr(
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
     targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
 )->Tensor: # Decibel, `(bs,)`, at most `MAX_PSNR`; higher is better
     "Peak signal-to-noise ratio of each picture, for a data range of 1."
-    from torchmetrics.functional.image import peak_signal_noise_ratio # here, since loading it takes longer than colorfast itself
-    pred,targ = _pair(pred,targ)
-    return peak_signal_noise_ratio(pred, targ, data_range=1., dim=(1,2,3), reduction='none').clamp_max(MAX_PSNR)
+    res = _psnr(pred, targ)
+    if not res.isnan().any(): return res
+    raise UserError(f'{int(res.isnan().sum())} of {len(res)} pictures {_DIVERGED}')
 
 # %% ../nbs/06_metrics.ipynb #43534385
 def _gauss_blur(x): # Gaussian of sigma 1.5 on 11 px, 'valid' in both directions
-    g = np.exp(-np.arange(-5,6)**2/(2*1.5**2)); g = (g/g.sum()).tolist()
+    g = np.exp(-np.arange(-5,6)**2/(2*1.5**2))
+    g = (g/g.sum()).tolist()
     for d in (-1,-2):
         n = x.shape[d]-10
         y = x.narrow(d,0,n)*g[0]
@@ -56,6 +67,7 @@ def _ssim(p, t):
     m,s = mp*mt,mp*mp+mt*mt
     return ((2*m+c1)*(2*(pt-m)+c2)/((s+c1)*(pp+tt-s+c2))).mean((1,2,3))
 
+# %% ../nbs/06_metrics.ipynb #6839dd05
 @torch.no_grad()
 def ssim(
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1], at least 11 px a side
@@ -63,8 +75,9 @@ def ssim(
 )->Tensor: # `(bs,)` in [-1,1]; higher is better
     "Structural similarity of each picture, averaged over pixels and channels."
     pred,targ = _pair(pred,targ)
-    if min(pred.shape[-2:])<11: raise ValueError(f'SSIM looks at 11x11 px, found pictures of {pred.shape[-2]}x{pred.shape[-1]}: use larger ones')
-    k = max(2**15//pred[0,0].numel(),1) if pred.device.type=='cpu' else len(pred) # as many as a CPU's cache holds
+    h,w = pred.shape[-2:]
+    if min(h,w)<11: raise UserError(f'SSIM looks at 11x11 px, found pictures of {h}x{w}: use larger ones')
+    k = max(2**15//(h*w),1) if pred.device.type=='cpu' else len(pred) # as many as a CPU's cache holds
     return torch.cat([_ssim(*o) for o in zip(pred.split(k), targ.split(k))])
 
 # %% ../nbs/06_metrics.ipynb #78762290
@@ -78,7 +91,7 @@ def colorfulness(
     return std + .3*(rg.mean(1)**2+yb.mean(1)**2).sqrt()
 
 # %% ../nbs/06_metrics.ipynb #37a20c4b
-def _dist(x, y): # mean Euclidean distance of two Lab batches; spelled out, because norm(dim=1) is slow on a CPU
+def _dist(x, y): # mean Euclidean distance of two Lab batches; norm(dim=1) would be slow on a CPU
     l,a,b = (x-y).unbind(1)
     return (l*l+a*a+b*b).sqrt().mean((1,2))
 
@@ -93,7 +106,7 @@ def delta_e(
 # %% ../nbs/06_metrics.ipynb #096d50da
 def _sat7(c): return (c**7/(c**7+25**7)).sqrt() # how saturated, 0 to 1
 
-def _hue_diff(a1, b1, c1, a2, b2, c2): # hue difference and mean hue in radians; Sharma et al. 2005, equations 7, 10 and 14
+def _hue_diff(a1, b1, c1, a2, b2, c2): # and mean hue, in radians; Sharma et al. 2005, equations 7, 10, 14
     h1,h2 = [torch.atan2(b,a)%(2*math.pi) for a,b in ((a1,b1),(a2,b2))]
     d,s,none = h2-h1,h1+h2,c1*c2==0
     far = d.abs()>math.pi
@@ -101,6 +114,7 @@ def _hue_diff(a1, b1, c1, a2, b2, c2): # hue difference and mean hue in radians;
     mean = torch.where(none, s, torch.where(far, torch.where(s<2*math.pi, s+2*math.pi, s-2*math.pi), s)/2)
     return dh,mean
 
+# %% ../nbs/06_metrics.ipynb #16b8cc84
 def delta_e2000(
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
     targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
@@ -123,10 +137,13 @@ def delta_e2000(
 # %% ../nbs/06_metrics.ipynb #3e2fb78f
 class ColorScores:
     "Scores of colored pictures, collected in batches."
-    def __init__(self): self.vals = {}
-    def _add(self, pred, targ, lab, truth): # `lab` and `truth`, Lab and colorfulness of `targ`, serve several predictions
-        new = dict(psnr=psnr(pred,targ), ssim=ssim(pred,targ), delta_e=_dist(rgb2lab(pred),lab), colorfulness=colorfulness(pred), truth=truth)
+    def __init__(self): self.vals,self.bad = {},[]
+    def _add(self, l, ab, targ, lab, truth): # `lab` and `truth`: Lab and colorfulness of `targ`
+        pred = l_ab2rgb(l,ab)
+        new = dict(psnr=_psnr(pred,targ), ssim=ssim(pred,targ), delta_e=_dist(rgb2lab(pred),lab),
+                   colorfulness=colorfulness(pred), truth=truth)
         for k,v in new.items(): self.vals.setdefault(k,[]).append(v)
+        self.bad.append(~ab.as_subclass(Tensor).isfinite().flatten(1).all(1))
 
 # %% ../nbs/06_metrics.ipynb #d1baf3a2
 @patch
@@ -138,26 +155,31 @@ def update(self:ColorScores,
 ):
     "Score one batch; both pictures have the true lightness."
     targ = l_ab2rgb(l,targ)
-    self._add(l_ab2rgb(l,pred), targ, rgb2lab(targ), colorfulness(targ))
+    self._add(l, pred, targ, rgb2lab(targ), colorfulness(targ))
 
 @patch(as_prop=True)
-def values(self:ColorScores)->dict: # Arrays `(n,)`: psnr, ssim, delta_e, colorfulness (prediction's), truth (its colorfulness)
+def values(self:ColorScores)->dict: # Arrays `(n,)`: psnr, ssim, delta_e, colorfulness and that of the truth
     "Every picture's scores, in the order they came."
+    bad = torch.cat(self.bad) if self.bad else torch.zeros(0)
+    if bad.any(): raise UserError(f'{int(bad.sum())} of {len(bad)} pictures {_DIVERGED}')
     return {k:torch.cat(v).cpu().numpy() for k,v in self.vals.items()}
 
 # %% ../nbs/06_metrics.ipynb #e87977e5
 @patch
-def row(self:ColorScores)->dict: # psnr, ssim, delta_e: {avg, min, max}; colorfulness: {prediction, truth}; n pictures
+def row(self:ColorScores)->dict: # psnr (also pooled), ssim, delta_e: {avg, min, max}; colorfulness; n
     "The scores as plain numbers, as in `results.json`."
     v = {k:o.astype(np.float64) for k,o in self.values.items()}
-    if not v: raise ValueError('no picture was scored: call `update` first')
-    res = {k:dict(avg=float(v[k].mean()), min=float(v[k].min()), max=float(v[k].max())) for k in ('psnr','ssim','delta_e')}
-    return res | dict(colorfulness=dict(prediction=float(v['colorfulness'].mean()), truth=float(v['truth'].mean())), n=len(v['psnr']))
+    if not v: raise UserError('no picture was scored: call `update` first')
+    def row(o): return dict(avg=float(o.mean()), min=float(o.min()), max=float(o.max()))
+    res = {k:row(v[k]) for k in ('psnr','ssim','delta_e')}
+    res['psnr']['pooled'] = float(-10*np.log10((10**(-v['psnr']/10)).mean())) # of the error of all pictures
+    means = {n:float(v[k].mean()) for n,k in (('prediction','colorfulness'),('truth','truth'))}
+    return res | dict(colorfulness=means, n=len(v['psnr']))
 
 # %% ../nbs/06_metrics.ipynb #67f039d2
 def mean_ab(
     dl, # Loader of `(L, ab)` batches, e.g. `dls.train`; a fastai loader is read in order and to its end
-    n:int=None, # Stop after the batch in which this many pictures are reached; `None` for all
+    n:int=None, # Stop after the batch in which this many pictures are reached; None for all
 )->Tensor: # Mean ab, `(2,)` on the loader's device
     "Mean color of a loader's pictures."
     if isinstance(dl, DataLoader): dl = dl.new(shuffle=False, drop_last=False)
@@ -165,8 +187,8 @@ def mean_ab(
     for _,ab in dl:
         tot,cnt = tot+ab.as_subclass(Tensor).float().mean((2,3)).sum(0),cnt+len(ab)
         if n is not None and cnt>=n: break
-    if not cnt: raise ValueError('the loader gave no batch, expected (L, ab) batches: has it fewer pictures than one batch?')
-    return tot/cnt
+    if cnt: return tot/cnt
+    raise UserError('the loader gave no batch, expected (L, ab) batches: has it fewer pictures than a batch?')
 
 # %% ../nbs/06_metrics.ipynb #5a010399
 def _anchors(mean): # the do-nothing answers as functions of L and the truth
@@ -174,11 +196,12 @@ def _anchors(mean): # the do-nothing answers as functions of L and the truth
     return dict(grey=lambda l,ab: ab*0, mean_color=lambda l,ab: mean.to(ab.device).expand_as(ab),
                 image_mean=lambda l,ab: ab.mean((2,3),keepdim=True).expand_as(ab))
 
+# %% ../nbs/06_metrics.ipynb #5535455e
 @torch.no_grad()
 def color_scores(
     dl, # Loader of `(L, ab)` batches
     mean:Tensor, # Training pictures' mean ab, `(2,)`
-    predict:callable=None, # L `(bs,1,h,w)` to ab `(bs,2,h,w)`, in eval mode; `None` for the do-nothing rows alone
+    predict:callable=None, # L `(bs,1,h,w)` to ab `(bs,2,h,w)`, in eval mode; None: the do-nothing rows alone
 )->dict: # A `ColorScores` each: prediction (if any), grey, mean_color, image_mean
     "Score `predict` and the do-nothing answers on the same pictures."
     rows = ({} if predict is None else dict(prediction=lambda l,ab: predict(l))) | _anchors(mean)
@@ -187,8 +210,8 @@ def color_scores(
         ab = ab.as_subclass(Tensor).float()
         targ = l_ab2rgb(l,ab)
         lab,truth = rgb2lab(targ),colorfulness(targ)
-        for k,f in rows.items(): scores[k]._add(l_ab2rgb(l, f(l,ab)), targ, lab, truth)
-    if not scores['grey'].vals: raise ValueError('the loader gave no batch, expected (L, ab) batches')
+        for k,f in rows.items(): scores[k]._add(l, f(l,ab), targ, lab, truth)
+    if not scores['grey'].vals: raise UserError('the loader gave no batch, expected (L, ab) batches')
     return scores
 
 # %% ../nbs/06_metrics.ipynb #f64bb568
@@ -203,22 +226,29 @@ def score_colorizer(
     predict:callable, # L `(bs,1,h,w)` to ab `(bs,2,h,w)`, in eval mode; runs without gradients
     dl, # Loader of `(L, ab)` batches that training has not seen
     mean:Tensor, # Training pictures' mean ab, `(2,)`
-)->dict: # The 'colorization' part of `results.json`: the prediction's row, and in it the three do-nothing rows
+)->dict: # The 'colorization' part of `results.json`: the prediction's row, with the do-nothing rows in it
     "Score a colorizer, with the do-nothing rows beside it."
     rows = {k:v.row() for k,v in color_scores(dl, mean, predict).items()}
     return rows.pop('prediction') | rows
 
 # %% ../nbs/06_metrics.ipynb #43a121a0
-_row_names = dict(prediction='prediction', mean_color="training pictures' mean color", grey='gray', image_mean='own mean color (knows the answer)', truth='truth')
+_row_names = dict(prediction='prediction', mean_color="training pictures' mean color", grey='gray',
+                  image_mean='own mean color (knows the answer)', truth='truth')
 
+def _cells(row): # one row of the table
+    res = {f'PSNR {k}':round(v,2) for k,v in row['psnr'].items()}
+    res |= {f'SSIM {k}':round(v,3) for k,v in row['ssim'].items()}
+    res['color diff.'] = round(row['delta_e']['avg'], 1)
+    return res | {'colorfulness':round(row['colorfulness']['prediction'], 1)}
+
+# %% ../nbs/06_metrics.ipynb #982effed
 def scores_table(
     scores:dict, # From `score_colorizer` or `do_nothing`
 )->pd.DataFrame: # One answer a row; PSNR in dB
     "Scores of a colorizer as a table, with the truth's colorfulness in the last row."
-    rows = ({'prediction':scores} if 'psnr' in scores else {}) | {k:scores[k] for k in _row_names if k in scores}
-    def fmt(o): return {f'{n} {k}':round(o[m][k],d) for m,n,d in (('psnr','PSNR',2),('ssim','SSIM',3)) for k in ('avg','min','max')} | {
-        'color diff.':round(o['delta_e']['avg'],1), 'colorfulness':round(o['colorfulness']['prediction'],1)}
-    df = pd.DataFrame({_row_names[k]:fmt(o) for k,o in rows.items()}).T
+    rows = {'prediction':scores} if 'psnr' in scores else {}
+    rows |= {k:scores[k] for k in _row_names if k in scores}
+    df = pd.DataFrame({_row_names[k]:_cells(o) for k,o in rows.items()}).T
     df.loc['truth'] = np.nan
     df.loc['truth','colorfulness'] = round(next(iter(rows.values()))['colorfulness']['truth'],1)
     return df.astype(object).where(df.notna(), '')
@@ -232,8 +262,9 @@ def _pictures(learn): # prediction and truth in RGB, made once a batch for all m
         pics = learn._rgb_pics = learn.pred,l_ab2rgb(learn.x,ab),l_ab2rgb(learn.x,learn.y)
     return pics[1:]
 
+# %% ../nbs/06_metrics.ipynb #8c824256
 class ColorMetric(Metric):
-    "Base of metrics that look at the colored pictures: a subclass has `score(pred, targ)`, `(bs,)` or `(bs,k)`."
+    "Base of metrics of the colored pictures: a subclass has `score(pred, targ)`, `(bs,)` or `(bs,k)`."
     def reset(self):
         "Forget all batches"
         self.total,self.count,self.learn = 0.,0,None
@@ -261,7 +292,7 @@ class PSNR(ColorMetric):
         targ:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
     )->Tensor: # dB, `(bs,)`
         "PSNR of each picture"
-        return psnr(pred, targ)
+        return _psnr(pred, targ)
 
 class SSIM(ColorMetric):
     "Mean `ssim`; higher is better."
@@ -273,6 +304,7 @@ class SSIM(ColorMetric):
         "SSIM of each picture"
         return ssim(pred, targ)
 
+# %% ../nbs/06_metrics.ipynb #1f28d522
 class Colorfulness(ColorMetric):
     "`colorfulness` of the predictions over that of the truth; 1 is right, 0 is gray."
     name = 'colorfulness'
@@ -298,24 +330,32 @@ def _np(x):
 def _multi(preds, targs): # scores and targets `(n,c)` as arrays
     preds,targs = _np(preds),_np(targs)
     if preds.shape!=targs.shape or preds.ndim!=2 or not len(preds):
-        raise ValueError(f'found scores of shape {preds.shape} and targets of shape {targs.shape}, expected twice (n,n_classes)')
+        raise UserError(f'found scores of shape {preds.shape} and targets of shape {targs.shape}, '
+                        'expected twice (n,n_classes)')
+    bad = np.isnan(preds).any(1).sum()
+    if bad: raise UserError(f'{bad} of {len(preds)} pictures {_DIVERGED}')
     return preds,targs
 
-def average_precision(
-    preds, # Scores, `(n,c)`, the higher the likelier; any scale
-    targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
-    voc07:bool=False, # VOC 2007's mean of 11 precisions instead of the area under the curve?
-)->np.ndarray: # `(c,)` in [0,1], `nan` for a class without positives; higher is better
-    "Average precision of each class; equal scores are one step of the curve, as in scikit-learn."
-    preds,targs = [np.ascontiguousarray(o.T) for o in _multi(preds,targs)] # (c,n): a class a row
+def _ranked(preds, targs): # (c,n), a class a row, from the highest score down: order, scores, targets, ...
+    preds,targs = [np.ascontiguousarray(o.T) for o in _multi(preds,targs)]
     order = np.argsort(-preds, 1, kind='stable')
     s,t = [np.take_along_axis(o, order, 1) for o in (preds,targs)]
     n = s.shape[1]
     end = np.where(np.concatenate([s[:,1:]!=s[:,:-1], np.ones_like(s[:,:1],dtype=bool)], 1), np.arange(n), n)
     end = np.minimum.accumulate(end[:,::-1], 1)[:,::-1] # last of those with this score
     tp,cnt = [np.take_along_axis(np.cumsum(o,1), end, 1) for o in (t==1,t>=0)]
+    return order,s,t,tp,cnt # ... positives and pictures with this score or a higher one
+
+# %% ../nbs/06_metrics.ipynb #16974989
+def average_precision(
+    preds, # Scores, `(n,c)`, the higher the likelier; any scale
+    targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
+    voc07:bool=False, # VOC 2007's mean of 11 precisions instead of the area under the curve?
+)->np.ndarray: # `(c,)` in [0,1], `nan` for a class without positives; higher is better
+    "Average precision of each class; equal scores are one step of the curve, as in scikit-learn."
+    _,_,t,tp,cnt = _ranked(preds, targs)
     prec,pos = tp/np.maximum(cnt,1),(t==1).sum(1)
-    if voc07: # VOC 2007 development kit, section 3.4.1: the best precision at recall of at least r, for r = 0, 0.1 ... 1
+    if voc07: # VOC 2007 development kit, section 3.4.1: the best precision at recall >= 0, 0.1 ... 1
         best = np.maximum.accumulate(prec[:,::-1], 1)[:,::-1]
         ap = np.mean([np.where(tp*10>=r*pos[:,None], best, 0).max(1) for r in range(11)], 0)
     else: ap = ((t==1)*prec).sum(1)/np.maximum(pos,1)
@@ -339,20 +379,24 @@ def _f1(hit, targs): # F1 of each class, nan without positives
 def _say_skipped(skip, vocab, what): # one line that names up to five classes left out
     if not len(skip): return
     names = [str(i) if vocab is None else str(vocab[i]) for i in skip]
-    warnings.warn(f'classes without a {what} are left out of the mean, {len(names)} in all: {", ".join(names[:5])}{" ..." if len(names)>5 else ""}', stacklevel=3)
+    some = ', '.join(names[:5])+(' ...' if len(names)>5 else '')
+    msg = f'classes without a {what} are left out of the mean, {len(names)} in all: {some}'
+    warnings.warn(msg, stacklevel=3)
 
+# %% ../nbs/06_metrics.ipynb #8f978aad
 def multilabel_scores(
     preds, # Probabilities, `(n,c)` in [0,1]
     targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
     thresh=.5, # From here on the answer is yes: one number or `(c,)`; see `best_threshold`
-    vocab:list=None, # Names of the classes, for the warning; `None` for numbers
+    vocab:list=None, # Names of the classes, for the warning; None for numbers
 )->dict: # map, exact_match, accuracy, f1: each in [0,1], higher is better
     "The four scores of a multilabel classifier; classes without positives are left out of map and f1."
     preds,targs = _multi(preds,targs)
     hit = preds>=np.asarray(_np(thresh))
     right,f1 = hit==(targs==1),_f1(hit,targs)
     _say_skipped(np.flatnonzero(np.isnan(f1)), vocab, 'positive picture')
-    return dict(map=mean_ap(preds,targs), exact_match=float((right|(targs<0)).all(1).mean()), accuracy=float(right[targs>=0].mean()),
+    return dict(map=mean_ap(preds,targs), exact_match=float((right|(targs<0)).all(1).mean()),
+                accuracy=float(right[targs>=0].mean()),
                 f1=float(np.nanmean(f1)) if not np.isnan(f1).all() else float('nan'))
 
 # %% ../nbs/06_metrics.ipynb #530f6435
@@ -360,17 +404,21 @@ def best_threshold(
     preds, # Probabilities of validation pictures, `(n,c)` in [0,1]
     targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
     per_class:bool=False, # A threshold for each class?
-)->float|np.ndarray: # Threshold from 0.01 to 0.99: a float or, `per_class`, an array `(c,)` with 0.5 for classes without positives
+)->float|np.ndarray: # From 0.01 to 0.99; with `per_class` `(c,)`, 0.5 for classes without positives
     "The threshold with the best macro F1, the middle one of equals."
     preds,targs = _multi(preds,targs)
     grid = np.linspace(.01,.99,99)
     f1 = np.stack([_f1(preds>=o, targs) for o in grid]) # (99,c)
-    def mid(f): best = np.flatnonzero(f>=f.max()-1e-12); return float(grid[best[len(best)//2]])
+    def mid(f):
+        best = np.flatnonzero(f>=f.max()-1e-12)
+        return float(grid[best[len(best)//2]])
     if per_class: return np.array([.5 if np.isnan(o).any() else mid(o) for o in f1.T])
-    if np.isnan(f1).all(): raise ValueError('no class has a positive, expected at least one: choose the threshold on more validation pictures')
-    return mid(np.nanmean(f1,1))
+    if not np.isnan(f1).all(): return mid(np.nanmean(f1,1))
+    raise UserError('no class has a positive, expected at least one: choose the threshold on more pictures')
 
 # %% ../nbs/06_metrics.ipynb #3e9afd49
+def _activation(sigmoid): return ActivationType.Sigmoid if sigmoid else ActivationType.No
+
 def _exact(preds, targs, at): return float((((preds>=at)==(targs==1))|(targs<0)).all(1).float().mean())
 
 def MeanAP(
@@ -378,33 +426,39 @@ def MeanAP(
     sigmoid:bool=True, # Put the network's output through a sigmoid?
 )->AccumMetric: # Shown as map; higher is better
     "fastai metric: `mean_ap` of the whole validation set."
-    return AccumMetric(mean_ap, activation=ActivationType.Sigmoid if sigmoid else ActivationType.No, flatten=False, name='map', voc07=voc07)
+    return AccumMetric(mean_ap, activation=_activation(sigmoid), flatten=False, name='map', voc07=voc07)
 
 def ExactMatch(
     thresh:float=.5, # From here on the answer is yes, in [0,1]
     sigmoid:bool=True, # Put the network's output through a sigmoid?
 )->AccumMetric: # Shown as exact_match; higher is better
     "fastai metric: share of pictures with every label right."
-    return AccumMetric(_exact, activation=ActivationType.Sigmoid if sigmoid else ActivationType.No, flatten=False, name='exact_match', at=thresh)
+    return AccumMetric(_exact, activation=_activation(sigmoid), flatten=False, name='exact_match', at=thresh)
 
 # %% ../nbs/06_metrics.ipynb #130b0806
+def _count(preds, targs, n, ignore): # pixels `(bs,h*w)`
+    k = n*n+2 # one bin for what is no class, one for void
+    idx = torch.where((targs<0)|(targs>=n)|(preds<0)|(preds>=n), n*n, targs*n+preds)
+    idx = torch.where(targs==ignore, n*n+1, idx) + torch.arange(len(targs), device=idx.device)[:,None]*k
+    bins = torch.zeros(len(targs)*k, dtype=torch.long, device=idx.device)
+    return bins.scatter_add_(0, idx.flatten(), torch.ones_like(idx).flatten()).view(-1,k)[:,:-1]
+
+# %% ../nbs/06_metrics.ipynb #84a2646a
 def confusion(
     preds:Tensor, # Scores `(bs,n,h,w)` or classes `(bs,h,w)`
     targs:Tensor, # Classes, `(bs,h,w)`
     n:int, # Number of classes, background included
     ignore:int=255, # Target that does not count: void
-)->Tensor: # `(bs,n*n+1)` int64: pixels of truth i predicted as j at i*n+j; last, pixels whose truth or prediction is no class
+)->Tensor: # `(bs,n*n+1)` int64: pixels of truth i predicted as j at i*n+j; last, pixels that are of no class
     "Count each picture's pixels by true and predicted class, without waiting for the device."
     preds,targs = [o.detach().as_subclass(Tensor) for o in (preds,targs)]
     if preds.ndim==4:
-        if preds.shape[1]!=n: raise ValueError(f'found scores of {preds.shape[1]} classes, expected {n}')
-        preds = preds.argmax(1)
-    if preds.shape!=targs.shape: raise ValueError(f'found predictions of shape {tuple(preds.shape)} for masks of shape {tuple(targs.shape)}, expected the same')
-    preds,targs = preds.long().flatten(1),targs.long().flatten(1)
-    k = n*n+2 # one bin for what is no class, one for void
-    idx = torch.where((targs<0)|(targs>=n)|(preds<0)|(preds>=n), n*n, targs*n+preds)
-    idx = torch.where(targs==ignore, n*n+1, idx) + torch.arange(len(targs), device=idx.device)[:,None]*k
-    return torch.zeros(len(targs)*k, dtype=torch.long, device=idx.device).scatter_add_(0, idx.flatten(), torch.ones_like(idx).flatten()).view(-1,k)[:,:-1]
+        if preds.shape[1]!=n: raise UserError(f'found scores of {preds.shape[1]} classes, expected {n}')
+        preds = torch.where(preds.amax(1).isfinite(), preds.argmax(1), -1) # a network that has diverged
+    if preds.shape!=targs.shape:
+        raise UserError(f'found predictions of shape {tuple(preds.shape)} for masks of shape '
+                        f'{tuple(targs.shape)}, expected the same')
+    return _count(preds.long().flatten(1), targs.long().flatten(1), n, ignore)
 
 # %% ../nbs/06_metrics.ipynb #a76d027c
 class ConfusionMatrix:
@@ -414,7 +468,8 @@ class ConfusionMatrix:
         ignore:int=255, # Target that does not count: void
         keep:bool=False, # Keep a matrix a picture, in `each`?
     ):
-        store_attr(); self.total,self.kept = 0,[]
+        store_attr()
+        self.total,self.kept = 0,[]
     def _add(self, c):
         self.total = self.total+c.sum(0)
         if self.keep: self.kept.append(c[:,:-1].view(-1,self.n,self.n))
@@ -429,17 +484,19 @@ def update(self:ConfusionMatrix,
 
 # %% ../nbs/06_metrics.ipynb #b8ba5edf
 @patch(as_prop=True)
-def cm(self:ConfusionMatrix)->np.ndarray: # Pixels, `(n,n)` int64: a true class a row, a predicted one a column
+def cm(self:ConfusionMatrix)->np.ndarray: # Pixels, `(n,n)` int64: a true class a row, a predicted a column
     "The matrix of all pictures so far."
-    if not isinstance(self.total,Tensor): raise ValueError('no mask was counted: call `update` first')
+    if not isinstance(self.total,Tensor): raise UserError('no mask was counted: call `update` first')
     tot = self.total.cpu().numpy()
-    if tot[-1]: raise ValueError(f'{tot[-1]} pixels of masks or predictions are of no class, expected 0 to {self.n-1}, in masks also {self.ignore}: are there more classes than outputs?')
-    return tot[:-1].reshape(self.n,self.n)
+    if not tot[-1]: return tot[:-1].reshape(self.n,self.n)
+    raise UserError(f'{tot[-1]} pixels of masks or predictions are of no class, expected 0 to {self.n-1}, in '
+                    f'masks also {self.ignore}: are there more classes than outputs, or scores not finite, '
+                    'as of a network that has diverged?')
 
 @patch(as_prop=True)
 def each(self:ConfusionMatrix)->np.ndarray: # `(n_pictures,n,n)` int64
     "Every picture's matrix, where `keep` was asked for."
-    if not self.kept: raise ValueError('no matrix was kept: use `ConfusionMatrix(n, keep=True)` and `update`')
+    if not self.kept: raise UserError('no matrix was kept: use `ConfusionMatrix(n, keep=True)` and `update`')
     return torch.cat(self.kept).cpu().numpy()
 
 # %% ../nbs/06_metrics.ipynb #53a15a68
@@ -461,14 +518,16 @@ def mean_iou(
 # %% ../nbs/06_metrics.ipynb #47b357ae
 def segmentation_scores(
     cm:np.ndarray, # Confusion matrix, `(n,n)`
-    vocab:list=None, # Names of the classes; `None` for numbers
-)->dict: # miou and pixel_accuracy in [0,1]; iou: {class: its IoU, or `None` where it occurs nowhere}
+    vocab:list=None, # Names of the classes; None for numbers
+)->dict: # miou and pixel_accuracy in [0,1]; iou: {class: its IoU, or None where it occurs nowhere}
     "Scores of a segmentation; classes neither in truth nor prediction are left out of the mean."
-    cm = _np(cm); iou,n = class_iou(cm),cm.sum()
-    if not n: raise ValueError('the confusion matrix is empty, expected at least one pixel that is not void')
+    cm = _np(cm)
+    if not cm.sum()>0: raise UserError('the confusion matrix is empty, expected a pixel that is not void')
+    iou = class_iou(cm)
     _say_skipped(np.flatnonzero(np.isnan(iou)), vocab, 'pixel in truth or prediction')
     names = range(len(cm)) if vocab is None else vocab
-    return dict(miou=mean_iou(cm), pixel_accuracy=float(np.diag(cm).sum()/n), iou={str(k):None if np.isnan(v) else float(v) for k,v in zip(names,iou)})
+    return dict(miou=mean_iou(cm), pixel_accuracy=float(np.diag(cm).sum()/cm.sum()),
+                iou={str(k):None if np.isnan(v) else float(v) for k,v in zip(names,iou)})
 
 # %% ../nbs/06_metrics.ipynb #7009d0b1
 class MeanIoU(Metric):
@@ -484,7 +543,8 @@ class MeanIoU(Metric):
         "Count the batch in `learn`, without waiting for the device"
         n = learn.pred.shape[1]
         if self.mat is None: self.mat = ConfusionMatrix(n, self.ignore)
-        self.mat._add(learn.to_detach(confusion(learn.pred, learn.y, n, self.ignore), cpu=False)) # gathers from all processes
+        new = confusion(learn.pred, learn.y, n, self.ignore)
+        self.mat._add(learn.to_detach(new, cpu=False)) # gathers from all processes
     @property
     def value(self):
         "The score of all pictures, or `None` before the first"
@@ -495,6 +555,7 @@ class MeanIoU(Metric):
         "Mean IoU of the confusion matrix"
         return mean_iou(cm)
 
+# %% ../nbs/06_metrics.ipynb #731af58c
 class PixelAccuracy(MeanIoU):
     "fastai metric: share of pixels with the right class, void left out."
     name = 'pixel_accuracy'
@@ -514,80 +575,107 @@ def _percentiles(mean, draws):
     return dict(mean=float(mean), ci95=[float(lo),float(hi)])
 
 def bootstrap_ci(
-    *xs, # Arrays with one entry a picture, `(k,...)`; several are drawn alike, which makes a comparison paired
+    *xs, # Arrays with one entry a picture, `(k,...)`; several are drawn alike, so that a comparison is paired
     stat:callable=np.mean, # Statistic of the drawn arrays
     n:int=2000, # Draws
     seed:int=42, # Of the draws
 )->dict: # mean: `stat` of all pictures; ci95: [low, high]
     "Percentile bootstrap interval of `stat` over pictures."
     xs = [_np(o) for o in xs]
-    if not xs or not len(xs[0]) or len({len(o) for o in xs})>1: raise ValueError(f'found arrays of {[len(o) for o in xs]} pictures, expected the same number, at least 1')
+    lens = [len(o) for o in xs]
+    if len(set(lens))!=1 or not lens[0]:
+        raise UserError(f'found arrays of {lens} pictures, expected the same number, at least 1')
     return _percentiles(stat(*xs), [stat(*(o[i] for o in xs)) for i in _draws(len(xs[0]),n,seed)])
 
+# %% ../nbs/06_metrics.ipynb #9f403b0a
 def t_ci(
     xs, # A value a seed, or the paired differences
-)->dict: # mean; ci95: [low, high], or `None` of a single value
+)->dict: # mean; ci95: [low, high], or None of a single value
     "Student's t interval of the mean over seeds."
     xs = _np(xs).astype(np.float64).ravel()
-    if not len(xs): raise ValueError('found no value, expected one a seed')
+    if not len(xs): raise UserError('found no value, expected one a seed')
     if len(xs)==1: return dict(mean=float(xs[0]), ci95=None)
     w = stats.t.ppf(.975, len(xs)-1)*xs.std(ddof=1)/math.sqrt(len(xs))
     return dict(mean=float(xs.mean()), ci95=[float(xs.mean()-w), float(xs.mean()+w)])
 
-# %% ../nbs/06_metrics.ipynb #8c1aed26
-def _counts(k, n, seed): return np.stack([np.bincount(o, minlength=k) for o in _draws(k,n,seed)]).astype(np.float32) # (n,k)
+# %% ../nbs/06_metrics.ipynb #1c2fa519
+def _freedom(u): # degrees of freedom of the variance of `u`
+    square,fourth = (u**2).mean(),(u**4).mean()
+    df = 2*len(u)*square**2/max(fourth-square**2, 1e-300)
+    return min(len(u)-1, df) if square else len(u)-1
 
+def jackknife_ci(
+    score:float, # Score of a set of pictures, or the difference of two runs' scores
+    without, # The same without one of the pictures, for each, `(n,)`; nan where nothing is left to score
+    gain:bool=False, # Is it a difference, in which the errors of small sets cancel?
+)->dict: # mean: `score`; ci95: [low, high], or None of a single picture
+    "Jackknife interval of a score that belongs to a set of pictures."
+    without = _np(without).astype(np.float64)
+    n = len(without)
+    if n<2: return dict(mean=float(score), ci95=None)
+    without = np.where(np.isnan(without), score, without)
+    bias,df = (0.,n-1) if gain else ((n-1)*(without.mean()-score), _freedom(without-without.mean()))
+    w = stats.t.ppf(.975, df)*math.sqrt((n-1)*without.var())
+    return dict(mean=float(score), ci95=[float(score-max(bias,0)-w), float(score-min(bias,0)+w)])
+
+# %% ../nbs/06_metrics.ipynb #9608b292
 def _nanmean0(x): # mean over axis 0 without nan, and without a warning
     ok = ~np.isnan(x)
     return np.where(ok.any(0), np.where(ok,x,0).sum(0)/np.maximum(ok.sum(0),1), np.nan)
 
-def _map_draws(preds, targs, w): # mean average precision for each row of counts `w` (draws,n)
-    aps = []
-    for s,t in zip(preds.T, targs.T):
-        order = np.argsort(-s, kind='stable')
-        s,t,wo = s[order],t[order],w[:,order]
-        pos = np.flatnonzero(t==1)
-        last = np.flatnonzero(np.append(s[1:]!=s[:-1],True)) # the last of equal scores
-        end = last[np.searchsorted(last,pos)]
-        tp = np.cumsum(wo[:,pos],1)[:,np.searchsorted(pos,end,'right')-1]
-        cnt = np.cumsum(wo*(t>=0),1)[:,end]
-        tot = wo[:,pos].sum(1)
-        aps.append(np.where(tot>0, (wo[:,pos]*tp/np.maximum(cnt,1)).sum(1)/np.maximum(tot,1), np.nan))
-    return _nanmean0(np.stack(aps))
+def _ap_without(preds, targs): # average precision `(c,1+n)` of all pictures, and without each of them
+    order,s,t,tp,cnt = _ranked(preds, targs)
+    hit,n = t==1,s.shape[1]
+    first = np.where(np.concatenate([np.ones_like(hit[:,:1]), s[:,1:]!=s[:,:-1]], 1), np.arange(n), 0)
+    first = np.maximum.accumulate(first, 1) # of those with this score: from here on all change
+    one = hit*(tp-1)/np.maximum(cnt-1,1) # precision at a positive that is one hit short
+    def sums(o): return np.cumsum(np.concatenate([np.zeros((len(o),1)), o], 1), 1) # of the first 0, 1 ... n
+    above,neg,pos = [sums(o) for o in (hit*tp/np.maximum(cnt,1), hit*tp/np.maximum(cnt-1,1), one)]
+    def changed(o): return np.take_along_axis(above, first, 1) + o[:,-1:] - np.take_along_axis(o, first, 1)
+    n_pos = hit.sum(1, keepdims=True)
+    res = np.where(hit, (changed(pos)-one)/np.maximum(n_pos-1,1), changed(neg)/np.maximum(n_pos,1))
+    ap = np.where(n_pos>0, above[:,-1:]/np.maximum(n_pos,1), np.nan)
+    res = np.where(t<0, ap, np.where(n_pos>hit, res, np.nan)) # who was ignored is not missed
+    out = np.empty_like(res)
+    np.put_along_axis(out, order, res, 1)
+    return np.concatenate([ap, out], 1)
 
-# %% ../nbs/06_metrics.ipynb #a7e9ea18
-def _seeds(x, ndim): x = _np(x); return x[None] if x.ndim==ndim else x
+# %% ../nbs/06_metrics.ipynb #54382947
+def _runs(preds, base, ndim): # one run or two, each `(seeds,...)`
+    runs = [_np(o) for o in (preds,base) if o is not None]
+    return [o[None] if o.ndim==ndim else o for o in runs]
 
+def _set_ci(runs, score): # `score` gives `(1+n,)`: of all pictures, and without each
+    res = [np.mean([score(o) for o in run], 0) for run in runs]
+    gain = len(res)>1
+    res = res[0]-res[1] if gain else res[0]
+    ci = jackknife_ci(res[0], res[1:], gain)
+    if ci['ci95']: ci['ci95'] = [float(o) for o in np.clip(ci['ci95'], -1 if gain else 0, 1)]
+    return ci
+
+# %% ../nbs/06_metrics.ipynb #ce0a6f5a
 def map_ci(
     preds, # Scores, `(n,c)`, or `(seeds,n,c)` for the mean over seeds
     targs, # Targets, `(n,c)`: 1, 0, or -1 to ignore
-    base=None, # Another run's scores on the same pictures; `None` for the score itself, not a gain
-    n:int=2000, # Draws
-    seed:int=42, # Of the draws
+    base=None, # Another run's scores on the same pictures; None for the score itself, not a gain
 )->dict: # mean and ci95 of `mean_ap`, or of its gain over `base`, in [-1,1]
-    "Percentile bootstrap interval of mean average precision over pictures."
-    runs = [_seeds(o,2) for o in (preds,base) if o is not None]
-    targs = _multi(runs[0][0], targs)[1]
-    w = np.concatenate([np.ones((1,len(targs)),np.float32), _counts(len(targs),n,seed)])
-    res = [np.mean([np.concatenate([_map_draws(*_multi(o,targs),c) for c in np.array_split(w,8)]) for o in run], 0) for run in runs]
-    res = res[0]-res[1] if len(res)>1 else res[0]
-    return _percentiles(res[0], res[1:])
+    "Jackknife interval of mean average precision over pictures."
+    return _set_ci(_runs(preds, base, 2), lambda o: _nanmean0(_ap_without(o, targs)))
+
+# %% ../nbs/06_metrics.ipynb #705edbd1
+def _iou_without(each): # mean IoU `(1+n,)` of all pictures, and without each of them
+    cm = each.sum(0)
+    cm = np.concatenate([cm[None], cm-each]).astype(np.float64)
+    tp = np.diagonal(cm, axis1=1, axis2=2)
+    union = cm.sum(1)+cm.sum(2)-tp
+    return _nanmean0(np.where(union>0, tp/np.maximum(union,1), np.nan).T)
 
 def miou_ci(
     each, # A confusion matrix a picture, `(n,k,k)`, or `(seeds,n,k,k)` for the mean over seeds
-    base=None, # Another run's matrices of the same pictures; `None` for the score itself, not a gain
-    n:int=2000, # Draws
-    seed:int=42, # Of the draws
+    base=None, # Another run's matrices of the same pictures; None for the score itself, not a gain
 )->dict: # mean and ci95 of `mean_iou`, or of its gain over `base`, in [-1,1]
-    "Percentile bootstrap interval of mean IoU over pictures."
-    runs = [_seeds(o,3) for o in (each,base) if o is not None]
-    if len({o.shape[1:] for o in runs})>1: raise ValueError(f'found matrices of shapes {[o.shape for o in runs]}, expected the same pictures and classes')
-    k = runs[0].shape[1]
-    w = np.concatenate([np.ones((1,k)), _counts(k,n,seed)])
-    def score(m): # (draws,)
-        cm = (w@m.reshape(k,-1).astype(np.float64)).reshape(len(w),*m.shape[1:])
-        tp = np.diagonal(cm,axis1=1,axis2=2); union = cm.sum(1)+cm.sum(2)-tp
-        return _nanmean0(np.where(union>0, tp/np.maximum(union,1), np.nan).T)
-    res = [np.mean([score(m) for m in run], 0) for run in runs]
-    res = res[0]-res[1] if len(res)>1 else res[0]
-    return _percentiles(res[0], res[1:])
+    "Jackknife interval of mean IoU over pictures."
+    runs = _runs(each, base, 3)
+    if len({o.shape[1:] for o in runs})==1: return _set_ci(runs, _iou_without)
+    shapes = [o.shape for o in runs]
+    raise UserError(f'found matrices of shapes {shapes}, expected the same pictures and classes')
