@@ -7,7 +7,7 @@ __all__ = ['CachedDL', 'RandomFlip', 'geom_tfms', 'LoaderOptions', 'PictureDataL
            'color_dls', 'MaskedBCE', 'MultilabelDataLoaders', 'TensorClassMask', 'SegmentDataLoaders']
 
 # %% ../nbs/05_data.ipynb #62a31aa8
-import inspect, warnings
+import warnings
 from dataclasses import dataclass, fields
 from fastai.vision.all import *
 from PIL import Image

@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'RUN_MARK', 'VOC_CLASSES', 'Box', 'Source', 'Kind', 'some_names', 'real_file', 'find_pictures', 'split_apart',
            'MaskFiles', 'is_scenes', 'table_source', 'get_kind', 'find_kind', 'read_source', 'Difficult']
 
-# %% ../nbs/04_sources.ipynb #4ee4cd25
+# %% ../nbs/04_sources.ipynb #3e30adb0
 import contextlib, inspect, io, json, os, re, warnings
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .files import *
 from .images import *
 from .scenes import voc_palette
 
-# %% ../nbs/04_sources.ipynb #269f35c6
+# %% ../nbs/04_sources.ipynb #2ac528f7
 class Box(NamedTuple):
     "Where an object is: edges in px of the picture as stored, which they may pass."
     x0:float # Left edge; the picture begins at 0
@@ -42,7 +42,7 @@ class Source:
     vocab:list=None # Classes of labels and boxes, in order; None: all that occur, sorted
     mask_vocab:list=None # Classes of masks in the order of their numbers: background first, as a rule
 
-# %% ../nbs/04_sources.ipynb #b4b867da
+# %% ../nbs/04_sources.ipynb #53794858
 KINDS = Registry('kind of data') # those added last are asked first
 _WANTS = ('pictures','labels','masks','boxes')
 
@@ -67,7 +67,7 @@ class Kind:
         if f is None: raise DataError(f'{path} is {self.title} without {want}: {self.hint}')
         return f
 
-# %% ../nbs/04_sources.ipynb #dc528c26
+# %% ../nbs/04_sources.ipynb #48299278
 @patch
 def read(self:Kind,
     path:str|Path, # Folder
@@ -80,7 +80,7 @@ def read(self:Kind,
     "Read a folder."
     return self._reader(path, want)(_folder(path), train, valid, test, **kwargs)
 
-# %% ../nbs/04_sources.ipynb #6fcfeb73
+# %% ../nbs/04_sources.ipynb #1266668f
 def some_names(
     xs:list, # Anything that prints
     n:int=5, # As many are shown
@@ -90,7 +90,9 @@ def some_names(
     names = [o if len(o)<=160 else o[:157]+'...' for o in (' '.join(clean_text(x).split()) for x in xs[:n])]
     return ', '.join(names) + (f' and {len(xs)-n} more' if len(xs)>n else '')
 
-# %% ../nbs/04_sources.ipynb #814860eb
+# %% ../nbs/04_sources.ipynb #d7fc1653
+def _name(fn): return some_names([Path(fn).name])
+
 def _folder(path): # a folder that can be read
     if not isinstance(path,(str,Path)) or path=='':
         raise DataError(f'{path!r} is no folder: give the one with the data (. is the current one)')
@@ -100,7 +102,7 @@ def _folder(path): # a folder that can be read
     if not os.access(path, os.R_OK|os.X_OK): raise DataError(f'{path} may not be read by this user')
     return path
 
-# %% ../nbs/04_sources.ipynb #dfde1051
+# %% ../nbs/04_sources.ipynb #26a6262b
 def _ls(path): # what is in a folder, if it is one
     path = Path(path)
     return sorted(o for o in path.iterdir() if o.name[0]!='.') if path.is_dir() else []
@@ -116,19 +118,20 @@ def _text(fn): # text, whatever Unicode it is in
 
 def _lines(fn): return [o for o in (o.strip() for o in _text(fn).splitlines()) if o]
 
-# %% ../nbs/04_sources.ipynb #46d9eab9
+# %% ../nbs/04_sources.ipynb #bbef9ca1
 def _is_name(o): # can this be the name of a file?
-    try: return isinstance(o,str) and bool(o) and b'\0' not in os.fsencode(o)
+    try: b = os.fsencode(o) if isinstance(o,str) else b''
     except UnicodeEncodeError: return False
+    return bool(b) and b'\0' not in b and max(map(len, b.split(b'/')))<256 and len(b)<4000
 
-# %% ../nbs/04_sources.ipynb #b4425d14
+# %% ../nbs/04_sources.ipynb #105c2aa0
 def _below(root, name, path): # the file `name` below `root`; None where it leads out of `path`
     if not name.startswith('/') and '..' not in name and not os.path.isabs(name): return str(Path(root)/name)
     f = os.path.normpath(os.path.join(root, name))
     tops = [os.path.abspath(path), os.path.realpath(path)]
     return f if any(os.path.abspath(f).startswith(o.rstrip(os.sep)+os.sep) for o in tops) else None
 
-# %% ../nbs/04_sources.ipynb #b359ede3
+# %% ../nbs/04_sources.ipynb #cc36eb41
 @lru_cache(maxsize=4096)
 def _real_folder(path): return os.path.realpath(path)
 
@@ -140,7 +143,7 @@ def real_file(
     folder,name = os.path.split(os.path.abspath(fn))
     return os.path.join(_real_folder(folder), name)
 
-# %% ../nbs/04_sources.ipynb #389eba3d
+# %% ../nbs/04_sources.ipynb #f18ea46e
 RUN_MARK = '.colorfast-run' # a folder with a file of this name holds what a run wrote
 
 def _is_run(names): # do these files make a folder one that a run wrote?
@@ -148,7 +151,7 @@ def _is_run(names): # do these files make a folder one that a run wrote?
 
 def _is_picture(fn): return os.path.splitext(fn)[1].lower() in image_extensions
 
-# %% ../nbs/04_sources.ipynb #9b89521e
+# %% ../nbs/04_sources.ipynb #be6c2a05
 def _is_loop(folder, target): # does `target` hold `folder`? Then a link to it leads in a circle
     return (os.path.realpath(folder)+os.sep).startswith(os.path.realpath(target).rstrip(os.sep)+os.sep)
 
@@ -163,7 +166,7 @@ def _contents(folder): # names of all; paths of folders, pictures and links in i
         elif _is_picture(o.path): pics.append(o.path)
     return [o.name for o in es],dirs,pics,[o for o in links if os.path.isdir(o) or _is_picture(o)]
 
-# %% ../nbs/04_sources.ipynb #06505e0e
+# %% ../nbs/04_sources.ipynb #cdb63d8e
 def _walk(path, runs): # pictures in and below a folder; what links lead to comes last, so that real names win
     todo,links,seen = [str(path)],[],set()
     while todo or links:
@@ -181,7 +184,7 @@ def _walk(path, runs): # pictures in and below a folder; what links lead to come
             yield from pics
             todo,links = todo+dirs,links+more
 
-# %% ../nbs/04_sources.ipynb #20ff26c2
+# %% ../nbs/04_sources.ipynb #1ea0543c
 def find_pictures(
     path:str|Path, # Folder
 )->list: # Paths, sorted
@@ -191,7 +194,7 @@ def find_pictures(
     if runs: say_once(f'{path}: {len(runs)} folders left out, a run wrote them: {some_names(sorted(runs))}')
     return fs
 
-# %% ../nbs/04_sources.ipynb #0e00466e
+# %% ../nbs/04_sources.ipynb #ec67fd5c
 def _is_split(name, split): # does a folder or file of this name hold `split`? A year or `sample` may follow
     alias = ('val','valid','validation') if split=='val' else (split,)
     return re.fullmatch(rf"({'|'.join(map(re.escape, alias))})([_-]?(\d{{4}}|sample|mini|tiny))?", name)
@@ -209,7 +212,7 @@ def _files(path): return [str(o) for o in find_pictures(path)] if path else []
 def _warn_left_out(where, what, bad): # one line for all that is bad
     if bad: warnings.warn(f'{where}: {len(bad)} {what}: {some_names(bad)}', stacklevel=2)
 
-# %% ../nbs/04_sources.ipynb #2a27bf9f
+# %% ../nbs/04_sources.ipynb #8b2c68cd
 def split_apart(
     splits:dict, # From `train`, `valid` and `test` to lists of files
 )->dict: # The same without repetitions
@@ -225,7 +228,7 @@ def split_apart(
         seen |= set(files)
     return {k:res[k] for k in reversed(res)}
 
-# %% ../nbs/04_sources.ipynb #e7f7c907
+# %% ../nbs/04_sources.ipynb #fb1332bb
 def _read_json(fn): # what a JSON file holds; or one line on what is wrong
     try: return json.loads(Path(fn).read_bytes())
     except json.JSONDecodeError as e:
@@ -235,7 +238,7 @@ def _read_json(fn): # what a JSON file holds; or one line on what is wrong
     except (OSError,ValueError,MemoryError) as e: why = f'cannot be read ({str(e)[:80] or type(e).__name__})'
     raise DataError(f'{fn}: {why}')
 
-# %% ../nbs/04_sources.ipynb #09eeb1f8
+# %% ../nbs/04_sources.ipynb #5fa707f5
 def _read_coco(fn): # images, annotations and categories
     d = _read_json(fn)
     if not isinstance(d,dict) or not isinstance(d.get('images'),list):
@@ -244,7 +247,7 @@ def _read_coco(fn): # images, annotations and categories
     lists = [o if isinstance(o := d.get(k), list) else [] for k in ('images','annotations','categories')]
     return [[o for o in rows if isinstance(o,dict)] for rows in lists]
 
-# %% ../nbs/04_sources.ipynb #1948a04d
+# %% ../nbs/04_sources.ipynb #cd2f686f
 def _id(o): # a number or text under which things are found, None if it is neither; '7' and 7.0 are 7
     if isinstance(o,float) and o.is_integer(): return int(o)
     if isinstance(o,str) and re.fullmatch('0|-?[1-9][0-9]{0,17}', o): return int(o)
@@ -252,7 +255,7 @@ def _id(o): # a number or text under which things are found, None if it is neith
 
 def _flag(o): return o not in (None,0,'','0','false','False',[]) # is it set?
 
-# %% ../nbs/04_sources.ipynb #6addc8ba
+# %% ../nbs/04_sources.ipynb #a9111910
 def _coco_stem(fn): return re.sub(r'^(instances|pascal)_', '', fn.stem)
 
 def _coco_json(path, split): # the JSON file of a split, of the newest year; None if there is none
@@ -260,7 +263,7 @@ def _coco_json(path, split): # the JSON file of a split, of the newest year; Non
         fs = [o for o in _ls(p) if o.suffix=='.json' and _is_split(_coco_stem(o), split) and o.is_file()]
         if fs: return max(fs, key=lambda o: (o.stem.startswith('instances_'), o.stem))
 
-# %% ../nbs/04_sources.ipynb #f7db6663
+# %% ../nbs/04_sources.ipynb #7e124d69
 def _coco_dir(path, fn, split, names): # the folder that has most of the first pictures
     stem = _coco_stem(fn)
     own = [o for p in (path,path/'images') for o in _ls(p) if o.is_dir() and _is_split(o.name,split)]
@@ -271,12 +274,12 @@ def _coco_dir(path, fn, split, names): # the folder that has most of the first p
         raise DataError(f'{fn}: its pictures ({some_names(names,2)}) are in none of {some_names(ds,9)}')
     return ds[hits.index(max(hits))]
 
-# %% ../nbs/04_sources.ipynb #b8472743
+# %% ../nbs/04_sources.ipynb #6dca1d0c
 def _shown(o, n=40): # a value from a file, for a message: short, and on one line
     try: return ' '.join(repr(o).split())[:n]
     except (ValueError,RecursionError): return type(o).__name__
 
-# %% ../nbs/04_sources.ipynb #36474d0a
+# %% ../nbs/04_sources.ipynb #66ef9d31
 def _coco_pictures(path, fn, split, rows): # {number: (file, entry)}, and what is left out
     named,bad,res = {},[],{}
     for o in rows:
@@ -291,13 +294,13 @@ def _coco_pictures(path, fn, split, rows): # {number: (file, entry)}, and what i
         else: res[i] = f,o
     return res,bad
 
-# %% ../nbs/04_sources.ipynb #63e54bc1
+# %% ../nbs/04_sources.ipynb #32904a25
 def _categories(rows): # {number: class}, in the order of the numbers
     good = [(_id(o.get('id')),o.get('name')) for o in rows]
     good = [(i,clean_text(n)) for i,n in good if i is not None and isinstance(n,(str,int,float)) and n!='']
     return dict(sorted(good, key=lambda o: (isinstance(o[0],str), o[0])))
 
-# %% ../nbs/04_sources.ipynb #689b932b
+# %% ../nbs/04_sources.ipynb #a50836ca
 class _Coco:
     "One split: its pictures, and the annotations that point at something"
     def __init__(self, path, fn, split):
@@ -314,7 +317,7 @@ class _Coco:
     def labels(self): # classes in each picture; a crowd alone is no positive
         return {f:sorted({c for c,a in o if not _flag(a.get('iscrowd'))}) for f,o in self.anns.items()}
 
-# %% ../nbs/04_sources.ipynb #8cf40d8c
+# %% ../nbs/04_sources.ipynb #1816bc34
 @patch
 def _point(self:_Coco, where, anns): # annotations to their pictures
     bad = []
@@ -326,7 +329,7 @@ def _point(self:_Coco, where, anns): # annotations to their pictures
             bad.append(f"{_shown(a.get('id','?'))} ({what} {_shown(a.get(k))})")
     _warn_left_out(self.fn.name, 'annotations left out, they point at what is not there', bad)
 
-# %% ../nbs/04_sources.ipynb #17335237
+# %% ../nbs/04_sources.ipynb #32b1b22f
 def _coco_sets(path, train, valid, test): # what there is of train, valid and test
     res,train = {},train or 'train'
     if not _coco_json(path, train):
@@ -341,14 +344,14 @@ def _coco_sets(path, train, valid, test): # what there is of train, valid and te
 
 def _coco_vocab(sets): return list(dict.fromkeys(n for o in sets.values() for n in o.cats.values()))
 
-# %% ../nbs/04_sources.ipynb #d62ee3aa
+# %% ../nbs/04_sources.ipynb #0df7cd2d
 def _coco_source(path, sets, vocab=None, **kwargs):
     return Source(path, {k:list(o.anns) for k,o in sets.items()}, vocab=vocab or _coco_vocab(sets), **kwargs)
 
 def _coco_labels(path, sets, vocab=None):
     return _coco_source(path, sets, vocab, labels={f:l for o in sets.values() for f,l in o.labels().items()})
 
-# %% ../nbs/04_sources.ipynb #93cf591f
+# %% ../nbs/04_sources.ipynb #a8b10db7
 def _is_number(o, most=1e5): return isinstance(o,(int,float)) and not isinstance(o,bool) and abs(o)<most
 
 def _coco_box(label, a): # None if there is none
@@ -365,7 +368,7 @@ def _coco_boxes(path, sets, vocab=None):
     _boxless(path, found)
     return _coco_source(path, sets, vocab, boxes={f:[b for b in o if b] for f,o in found.items()})
 
-# %% ../nbs/04_sources.ipynb #7d8091de
+# %% ../nbs/04_sources.ipynb #9e35f6e6
 _QUARTER = Image.ROTATE_90,Image.ROTATE_270,Image.TRANSPOSE,Image.TRANSVERSE
 
 def _stored(fn): # width and height of a picture as stored, and how it is turned
@@ -379,7 +382,7 @@ def _fit_mask(a, size, turn, name): # turned like the picture; a mask of another
     if abs(w*mh-h*mw)>max(w,h,mw,mh): raise DataError(f'{name}: mask of {mw}x{mh} for a picture of {w}x{h}')
     return PILMask(im)
 
-# %% ../nbs/04_sources.ipynb #ebe5534d
+# %% ../nbs/04_sources.ipynb #c16e8801
 def _indices(im): # class numbers `(h,w)` of a palette, gray or VOC-colored picture
     if im.mode in ('P','L','1'): return np.array(im).astype(np.uint8)
     if im.mode.startswith('I'): return np.array(im).clip(0,255).astype(np.uint8)
@@ -392,10 +395,10 @@ def _indices(im): # class numbers `(h,w)` of a palette, gray or VOC-colored pict
 def _mask_array(fn, n, void): # class numbers `(h,w)`, those beyond `n` refused
     with opened_photo(fn) as im: a = _indices(im)
     if bad := sorted(set(np.unique(a).tolist())-{*range(n),255}):
-        raise DataError(f'{clean_text(fn.name)}: class numbers {some_names(bad)}, expected 0 to {n-1} or 255')
+        raise DataError(f'{_name(fn)}: class numbers {some_names(bad)}, expected 0 to {n-1} or 255')
     return a if void==255 else np.where(a==void, 255, a).astype(np.uint8)
 
-# %% ../nbs/04_sources.ipynb #8ad3fac4
+# %% ../nbs/04_sources.ipynb #ffbd37ab
 class MaskFiles(Transform):
     "From the path of a picture to its mask, a file."
     def __init__(self,
@@ -419,11 +422,11 @@ class MaskFiles(Transform):
     def report(self):
         "Say what went wrong while masks were read; here, nothing that is not said otherwise"
     def encodes(self, fn):
-        if str(fn) not in self.masks: raise DataError(f'{clean_text(fn)}: no mask known for this picture')
+        if str(fn) not in self.masks: raise DataError(f'{some_names([fn])}: no mask known for this picture')
         m = Path(self.masks[str(fn)])
-        return _fit_mask(_mask_array(m, self.n, self.void), *_stored(fn), clean_text(m.name))
+        return _fit_mask(_mask_array(m, self.n, self.void), *_stored(fn), _name(m))
 
-# %% ../nbs/04_sources.ipynb #68a82c0d
+# %% ../nbs/04_sources.ipynb #c08fb3cc
 # After rleFrString of pycocotools' maskApi.c (Simplified BSD License)
 def _counts(s): # run lengths in a compressed RLE
     s,res,p = s.encode() if isinstance(s,str) else s,[],0
@@ -437,7 +440,7 @@ def _counts(s): # run lengths in a compressed RLE
         res.append(x+res[-2] if len(res)>2 else x)
     return res
 
-# %% ../nbs/04_sources.ipynb #7d24059b
+# %% ../nbs/04_sources.ipynb #c23a2dab
 def _is_outline(p): # corners x, y, x, y, ... of at least three points, of a length that can be drawn
     if not (isinstance(p,list) and len(p)>=6 and len(p)%2==0 and all(map(_is_number, p))): return False
     xy = np.array(p, float).reshape(-1,2)
@@ -453,7 +456,7 @@ def _rle(seg, h, w): # pycocotools' form of a polygon or RLE; None if it outline
         r = coco_mask.frPyObjects(dict(counts=n, size=[h,w]), h, w) if fits else None
     return r if r and coco_mask.area(r)>0 else None
 
-# %% ../nbs/04_sources.ipynb #e37097cb
+# %% ../nbs/04_sources.ipynb #7248cfac
 def _draw(anns, number, h, w): # mask `(h,w)`: crowds as void, the small on top; and how many outline nothing
     todo,bad,a = [],0,np.zeros((h,w), np.uint8)
     for label,o in anns:
@@ -465,7 +468,7 @@ def _draw(anns, number, h, w): # mask `(h,w)`: crowds as void, the small on top;
     for *_,v,r in sorted(todo, key=lambda o: o[:2]): a[coco_mask.decode(r)>0] = v
     return a,bad
 
-# %% ../nbs/04_sources.ipynb #1fab54a7
+# %% ../nbs/04_sources.ipynb #54e9b471
 def _told_size(told, size, turn, name): # the size in which outlines are given; it has to be the picture's
     for w,h in told:
         if w in (None,0) or h in (None,0) or (w,h)==size: continue
@@ -475,7 +478,7 @@ def _told_size(told, size, turn, name): # the size in which outlines are given; 
         size,turn = size[::-1],None # of the picture once it is turned
     return size
 
-# %% ../nbs/04_sources.ipynb #0ccb4c89
+# %% ../nbs/04_sources.ipynb #004fb637
 class _CocoMasks(Transform):
     "From the path of a picture to a mask, drawn from COCO's outlines"
     def __init__(self, sets, vocab):
@@ -488,14 +491,14 @@ class _CocoMasks(Transform):
         n,names = sum(self.empty.values()),sorted(Path(o).name for o in self.empty)
         if n: warnings.warn(f'{n} annotations left out, they outline nothing: in {some_names(names)}')
     def encodes(self, fn):
-        if str(fn) not in self.where: raise DataError(f'{clean_text(fn)}: no outlines known for this picture')
-        o,name,(size,turn) = self.where[str(fn)],clean_text(Path(fn).name),_stored(fn)
+        if str(fn) not in self.where: raise DataError(f'{_name(fn)}: no outlines known for this picture')
+        o,name,(size,turn) = self.where[str(fn)],_name(fn),_stored(fn)
         w,h = _told_size(o.told[str(fn)], size, turn, name)
         a,bad = _draw(o.anns[str(fn)], {n:i+1 for i,n in enumerate(self.names)}, h, w)
         if bad: self.empty[str(fn)] = bad
         return _fit_mask(a, size, turn, name)
 
-# %% ../nbs/04_sources.ipynb #24852943
+# %% ../nbs/04_sources.ipynb #1092294b
 def _with_background(vocab): # a class that is called background is not what is left over
     names,first = list(vocab),'background'
     while first in names: names[names.index(first)] += ' (category)'
@@ -506,7 +509,7 @@ def _coco_masks(path, sets):
     masks = _CocoMasks(list(sets.values()), vocab)
     return _coco_source(path, sets, masks=masks, mask_vocab=_with_background(vocab))
 
-# %% ../nbs/04_sources.ipynb #8d917199
+# %% ../nbs/04_sources.ipynb #2c18e390
 class _Folder(Kind):
     title,hint = 'a folder of pictures','labels need COCO or Pascal VOC, masks need these or codes.txt'
     def is_here(self, path): return next(_walk(path, []), None) is not None
@@ -520,7 +523,7 @@ class _Folder(Kind):
         if not files: raise _lacks(tr or path, 'pictures (.jpg, .png and the like)')
         return Source(path, dict(train=files, valid=_files(va), test=_files(te) if te or tr else None))
 
-# %% ../nbs/04_sources.ipynb #69e81ed0
+# %% ../nbs/04_sources.ipynb #06907c2c
 def _mask_beside(path, f, images, labels): # the mask of `f` in the other folder, None if there is none
     d = path/labels/f.relative_to(path/images).parent
     return next((m for n in (f'{f.stem}_P.png',f'{f.stem}.png') if (m := d/n).is_file()), None)
@@ -539,7 +542,7 @@ def masks(self:_Folder, path, train=None, valid=None, test=None,
     masks = MaskFiles(found, len(vocab), void)
     return Source(path, {**splits, 'test':None}, masks=masks, vocab=vocab, mask_vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #b7e21601
+# %% ../nbs/04_sources.ipynb #aa97b1f9
 class _CocoKind(Kind):
     title,hint = 'COCO','expected annotations'
     def is_here(self, path): return _coco_json(path,'train') is not None or _coco_json(path,'val') is not None
@@ -552,7 +555,7 @@ class _CocoKind(Kind):
     def boxes(self, path, *splits): return _coco_boxes(path, _coco_sets(path, *splits))
     def masks(self, path, *splits): return _coco_masks(path, _coco_sets(path, *splits))
 
-# %% ../nbs/04_sources.ipynb #6fd2af6d
+# %% ../nbs/04_sources.ipynb #04ec5dae
 VOC_CLASSES = L('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike '
                 'person pottedplant sheep sofa train tvmonitor'.split())
 
@@ -560,7 +563,7 @@ mk_class('Difficult', Keep='keep', Drop='drop', Mask='mask',
          doc="What becomes of objects that VOC calls difficult.")
 _all_ = ['Difficult']
 
-# %% ../nbs/04_sources.ipynb #1c0be068
+# %% ../nbs/04_sources.ipynb #2d2acdc9
 def _voc_root(path): # the folder with JPEGImages, of the newest year; None if there is none
     for pat in ('','VOC20??','VOCdevkit','VOCdevkit/VOC20??','*/VOCdevkit/VOC20??'):
         ds = [o for o in (sorted(path.glob(pat)) if pat else [path]) if (o/'JPEGImages').is_dir()]
@@ -575,7 +578,7 @@ def _voc_picture(root, i): # the first that exists
     fs = [str(root/'JPEGImages'/f'{i}{e}') for e in ('.jpg','.jpeg','.png','.JPG')]
     return next(filter(os.path.isfile, fs), fs[0])
 
-# %% ../nbs/04_sources.ipynb #ebfac1d0
+# %% ../nbs/04_sources.ipynb #510254ea
 def _voc_ids(root, task, split): # names in a split file; None if there is none
     fn = root/'ImageSets'/task/f'{split}.txt'
     if not fn.is_file(): return None
@@ -584,7 +587,7 @@ def _voc_ids(root, task, split): # names in a split file; None if there is none
     _warn_left_out(fn.name, 'names left out, they lead out of JPEGImages', sorted(set(ids)-set(good)))
     return good
 
-# %% ../nbs/04_sources.ipynb #451793fc
+# %% ../nbs/04_sources.ipynb #7eb298fc
 def _voc_splits(root, task, train, valid, test): # names of each split; all are for training if there is none
     res = {k:_voc_ids(root, task, s) for k,s in (('train',train),('valid',valid),('test',test)) if s}
     if not res['train']:
@@ -593,7 +596,7 @@ def _voc_splits(root, task, train, valid, test): # names of each split; all are 
         res = dict(train=[o.stem for o in find_pictures(root/'JPEGImages')])
     return {k:v for k,v in res.items() if v}
 
-# %% ../nbs/04_sources.ipynb #5679445c
+# %% ../nbs/04_sources.ipynb #d2f51553
 class _Object(NamedTuple):
     "What an XML file says of one object; `box` is None if it has none that can be used"
     name:str
@@ -606,7 +609,7 @@ def _voc_box(o, name, difficult): # VOC counts px from 1 and includes both ends
     ok = all(map(_is_number, (x0,y0,x1,y1))) and x0<=x1 and y0<=y1
     return Box(x0-1, y0-1, x1, y1, name, False, difficult) if ok else None
 
-# %% ../nbs/04_sources.ipynb #ffb6c8c2
+# %% ../nbs/04_sources.ipynb #71e50a6f
 def _voc_objects(fn): # the objects in one XML file
     try: r = ET.parse(fn).getroot()
     except FileNotFoundError: why = 'no such file'
@@ -617,9 +620,9 @@ def _voc_objects(fn): # the objects in one XML file
         def text(o, k, default): return o.findtext(k, default).strip()
         named = [(o, text(o,'name',''), text(o,'difficult','0')=='1') for o in r.iter('object')]
         return [_Object(n, d, _voc_box(o,n,d)) for o,n,d in named if n]
-    raise DataError(f'{clean_text(Path(fn).name)}: {why}')
+    raise DataError(f'{_name(fn)}: {why}')
 
-# %% ../nbs/04_sources.ipynb #b3c59182
+# %% ../nbs/04_sources.ipynb #d0fb6567
 def is_scenes(
     path:str|Path, # Folder
 )->bool: # Did `make_scenes` write it?
@@ -629,7 +632,7 @@ def is_scenes(
     names = d.get('classes') if d.get('kind')=='colorfast scenes' else None
     return isinstance(names,list) and all(isinstance(o,str) for o in names)
 
-# %% ../nbs/04_sources.ipynb #fc8c4ce9
+# %% ../nbs/04_sources.ipynb #c83df69e
 def _voc_vocab(root, names): # classes in order
     if (root/'labelmap.txt').is_file():
         ns = [o.split(':')[0].strip() for o in _lines(root/'labelmap.txt') if o[0]!='#']
@@ -638,14 +641,14 @@ def _voc_vocab(root, names): # classes in order
         if is_scenes(p): return load_json(p/'manifest.json')['classes']
     return list(VOC_CLASSES) if names<=set(VOC_CLASSES) else sorted(names)
 
-# %% ../nbs/04_sources.ipynb #329b0fc9
+# %% ../nbs/04_sources.ipynb #f288fd7d
 def _voc_report(root, bad, splits): # bad: (split, why); a test split without annotations is no test split
     if not splits.get('test'): splits.pop('test', None)
     bad = [o for k,o in bad if k!='test' or 'test' in splits]
     _warn_left_out(root.name, 'pictures left out, without a usable annotation', bad)
     if not splits.get('train'): raise DataError(f'{root}: no training picture has a usable annotation')
 
-# %% ../nbs/04_sources.ipynb #6eb84631
+# %% ../nbs/04_sources.ipynb #9e8312b7
 def _voc_read(root, train, valid, test): # {split: {file: its objects}}
     res,bad = {},[]
     for k,ids in _voc_splits(root, 'Main', train, valid, test).items():
@@ -656,7 +659,7 @@ def _voc_read(root, train, valid, test): # {split: {file: its objects}}
     _voc_report(root, bad, res)
     return res
 
-# %% ../nbs/04_sources.ipynb #864f9f0e
+# %% ../nbs/04_sources.ipynb #981cce7f
 def _is_archive(path): # is it fastai's form of VOC?
     with_masks = _coco_json(path,'train') is not None and (path/'segmentation').is_dir()
     return not _voc_root(path) and ((path/'train.csv').is_file() or with_masks)
@@ -672,7 +675,7 @@ def _archive_table(path, vocab): # labels as train.csv has them
     held = 'is_valid' if 'is_valid' in df else None
     return table_source(df[ok], path/'train', 'fname', 'labels', valid_col=held, vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #e9dc4e8a
+# %% ../nbs/04_sources.ipynb #9cf67c82
 def _archive_labels(path, train, valid, test, vocab):
     if not _coco_json(path, train): return _archive_table(path, vocab)
     return _coco_labels(path, _coco_sets(path, train, valid, test), vocab)
@@ -686,7 +689,7 @@ def _archive_masks(path, train, valid, test, vocab):
     names = _with_background(vocab or VOC_CLASSES)
     return Source(path, splits, masks=MaskFiles(found, len(names)), vocab=names[1:], mask_vocab=names)
 
-# %% ../nbs/04_sources.ipynb #18d339d6
+# %% ../nbs/04_sources.ipynb #dac13ade
 class _VocKind(Kind):
     title,hint = 'Pascal VOC','expected annotations'
     def is_here(self, path): # the last two as fastai packs it
@@ -698,7 +701,7 @@ class _VocKind(Kind):
         splits = _voc_splits(root, 'Main', train or 'train', valid, test)
         return Source(path, {k:[_voc_picture(root,i) for i in ids] for k,ids in splits.items()})
 
-# %% ../nbs/04_sources.ipynb #c6349af2
+# %% ../nbs/04_sources.ipynb #fa96ed7e
 @patch
 def labels(self:_VocKind, path, train=None, valid='val', test='test', difficult='keep', vocab=None):
     if difficult not in ('keep','drop','mask'):
@@ -716,7 +719,7 @@ def labels(self:_VocKind, path, train=None, valid='val', test='test', difficult=
     masked = masked if difficult=='mask' else None
     return Source(path, {k:list(o) for k,o in splits.items()}, labels, masked, vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #b8da5fc0
+# %% ../nbs/04_sources.ipynb #125e077d
 @patch
 def boxes(self:_VocKind, path, train=None, valid='val', test='test', vocab=None):
     if _is_archive(path): return _coco_boxes(path, _coco_sets(path, train, valid, test), vocab)
@@ -728,7 +731,7 @@ def boxes(self:_VocKind, path, train=None, valid='val', test='test', vocab=None)
     vocab = vocab or _voc_vocab(root, {o.name for os_ in objs.values() for o in os_})
     return Source(path, {k:list(o) for k,o in splits.items()}, boxes=boxes, vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #928e1c36
+# %% ../nbs/04_sources.ipynb #f20ffc41
 def _voc_names(root, i): # classes that the XML file of a picture names, if there is one
     try: return {o.name for o in _voc_objects(root/f'Annotations/{i}.xml')}
     except DataError: return set()
@@ -748,7 +751,7 @@ def masks(self:_VocKind, path, train=None, valid='val', test='test', vocab=None)
     vocab = _with_background(vocab or _voc_vocab(root, names))
     return Source(path, splits, masks=MaskFiles(found, len(vocab)), vocab=vocab[1:], mask_vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #27d5b5a6
+# %% ../nbs/04_sources.ipynb #e9020282
 def _col(df, c):
     try: return df.iloc[:,c] if isinstance(c,int) else df[c]
     except (KeyError,IndexError): why = f'table without column {c!r}, found {some_names(df.columns)}'
@@ -765,7 +768,7 @@ def _table_labels(files, cells, delim): # {file: its labels}
         res[f] += [o for o in dict.fromkeys(names) if o and o not in res[f]]
     return res
 
-# %% ../nbs/04_sources.ipynb #82aa5c65
+# %% ../nbs/04_sources.ipynb #b02bb040
 def table_source(
     df:pd.DataFrame, # One picture a row; those of a picture that has several are joined
     path:str|Path='.', # Folder at which the names start
@@ -781,7 +784,7 @@ def table_source(
     splits = {k:[f for f,v in zip(fs,va) if v==(k=='valid')] for k in ('train','valid')}
     return Source(path, {**splits, 'test':None}, labels, vocab=vocab)
 
-# %% ../nbs/04_sources.ipynb #84e02286
+# %% ../nbs/04_sources.ipynb #e42ff797
 KINDS.add('folder', _Folder())
 KINDS.add('coco', _CocoKind())
 KINDS.add('voc', _VocKind())
@@ -793,7 +796,7 @@ class _Scenes(Kind):
     boxes,masks = KINDS['coco'].boxes,KINDS['voc'].masks
     def is_here(self, path): return is_scenes(path)
 
-# %% ../nbs/04_sources.ipynb #d5267e5e
+# %% ../nbs/04_sources.ipynb #603a2000
 def get_kind(
     kind:str|Kind, # A name in `KINDS`, an import path 'module:Name', or an object or class below `Kind`
 )->Kind: # An object
@@ -801,7 +804,7 @@ def get_kind(
     k = find_name(KINDS, kind) if isinstance(kind, str) else kind
     return k() if isinstance(k, type) else k
 
-# %% ../nbs/04_sources.ipynb #39eca40a
+# %% ../nbs/04_sources.ipynb #a849ae38
 def find_kind(
     path:str|Path, # Folder
 )->str: # A name in `KINDS`: `scenes`, `voc`, `coco`, `folder`, or one that was added
@@ -811,7 +814,7 @@ def find_kind(
         if get_kind(name).is_here(path): return name
     raise _lacks(path, 'COCO (annotations/instances_train*.json), Pascal VOC (JPEGImages) or pictures')
 
-# %% ../nbs/04_sources.ipynb #a3317737
+# %% ../nbs/04_sources.ipynb #7432dca7
 def read_source(
     path:str|Path, # Folder
     want:str='pictures', # What is needed: 'pictures', 'labels', 'masks' or 'boxes'
