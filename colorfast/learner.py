@@ -12,6 +12,7 @@ import csv, hashlib, json, random, time, torch
 from fastai.vision.gan import GANLearner, GANModule
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
+from fastprogress.fastprogress import format_time
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .files import *
 from .color import *
@@ -62,7 +63,15 @@ class ColorizeLearner(GANLearner):
             self('after_cancel_fit')
             raise
 
-# %% ../nbs/10_learner.ipynb #e0654971
+# %% ../nbs/10_learner.ipynb #9cc4b94d
+@patch
+def _call_one(self:ColorizeLearner, event_name): # our one line stays one line: fastai puts another before it
+    try: Learner._call_one(self, event_name)
+    except UserError as e:
+        e.args = (str(e).split(':\n\t', 1)[-1],)
+        raise
+
+# %% ../nbs/10_learner.ipynb #8519f479
 @patch
 def _do_one_batch(self:ColorizeLearner): # fastai's, with the pretext's input and the explicit loss
     has_y = len(self.yb)>0
@@ -75,8 +84,9 @@ def _do_one_batch(self:ColorizeLearner): # fastai's, with the pretext's input an
     self('after_loss')
     if self.training and has_y: self._do_grad_opt()
 
+# %% ../nbs/10_learner.ipynb #2fbd3418
 @patch
-def distrib_ctx(self:ColorizeLearner, **kwargs):
+def distrib_ctx(self:ColorizeLearner, **kwargs)->object: # A context manager
     "fastai's context in which `fit` is shared between processes"
     try: import accelerate
     except ImportError: raise UserError('several processes need accelerate, which was not found: '
@@ -84,16 +94,17 @@ def distrib_ctx(self:ColorizeLearner, **kwargs):
     import fastai.distributed # patches Learner
     return Learner.distrib_ctx(self, **kwargs)
 
+# %% ../nbs/10_learner.ipynb #8a7e39d5
 @patch
 def to_distributed(self:ColorizeLearner,
     sync_bn:bool=True, # Batch-norm statistics over all processes? Only GPUs can
     **kwargs
-):
+)->ColorizeLearner: # Itself
     "Share each batch between the processes; `distrib_ctx` calls this."
     self.add_cb(_shard()[1](sync_bn=sync_bn and torch.cuda.is_available(), **kwargs))
     return self.remove_cb(ProgressCallback) if rank_distrib() else self
 
-# %% ../nbs/10_learner.ipynb #04d7cbc8
+# %% ../nbs/10_learner.ipynb #9d933685
 def is_fit(
     learn, # Any `Learner`
 )->bool: # False in `lr_find`, `validate`, `get_preds` and what stands on them, also during a training run
@@ -102,13 +113,14 @@ def is_fit(
     resting = lock is not None and lock.locked()
     return not (resting or hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds'))
 
+# %% ../nbs/10_learner.ipynb #2b4c4709
 def was_skipped(
     cb, # A callback, after an epoch
 )->bool: # True for an epoch that was cancelled, or passed over on the way to where an interrupted run stood
     "Is there nothing to say of this epoch?"
     return getattr(cb.recorder, 'cancel_train', False) or not len(cb.recorder.values[-1])
 
-# %% ../nbs/10_learner.ipynb #c9bbfba9
+# %% ../nbs/10_learner.ipynb #b357b91d
 class StopAtNaN(Callback):
     "Stop before a loss that is no number reaches the weights, or after a step that spoiled them."
     order = 20 # after AutoCast has left its context
@@ -133,6 +145,7 @@ class StopAtNaN(Callback):
         raise UserError(f'no finite {what} after epoch {self.epoch+1}: use a lower learning rate; '
                         'a checkpoint has the state before this epoch')
 
+# %% ../nbs/10_learner.ipynb #2cc496a6
 def _all_finite(state): # are all weights numbers?
     return all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
 
@@ -167,6 +180,7 @@ def _check_sides(sides, pretext, critic): # before anything is trained
         raise UserError(f"{said} at stride {s} are too small for the critic: use larger ones, "
                         "or a pretext without a critic, such as 'regression'") from None
 
+# %% ../nbs/10_learner.ipynb #e8ba9bdb
 @delegates(ColorizeLearner.__init__, but=['generator'])
 def colorize_learner(
     dls, # Batches of `TensorL` `(bs,1,h,w)` and `TensorAB` `(bs,2,h,w)`
@@ -205,6 +219,7 @@ def has_fast_bf16(
     if device.type!='cpu': return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
+# %% ../nbs/10_learner.ipynb #1440639e
 class AutoCast(Callback):
     "Forward pass and loss in bfloat16 where `has_fast_bf16`; predictions come out in float32."
     order = 10
@@ -261,16 +276,19 @@ def _swap(self:EMA): # exchange the generator's weights and their average
             self.avg[k].copy_(mine)
     self.swapped = not self.swapped
 
+# %% ../nbs/10_learner.ipynb #f841eef5
 @patch
 def before_validate(self:EMA):
     "The average takes the place of the weights, also for all that look at them after the epoch"
     if not self.swapped: self._swap()
 
+# %% ../nbs/10_learner.ipynb #2ee888e7
 @patch
 def before_epoch(self:EMA):
     "The weights come back"
     if self.swapped: self._swap()
 
+# %% ../nbs/10_learner.ipynb #048c2c5c
 EMA.after_cancel_fit = EMA.before_epoch # when a run is interrupted, too
 
 @patch
@@ -281,12 +299,13 @@ def after_fit(self:EMA):
         for k,v in self._state().items(): v.copy_(self.avg[k])
     self.n = 0
 
-# %% ../nbs/10_learner.ipynb #03ffc23b
+# %% ../nbs/10_learner.ipynb #4316bf15
 @patch
 def state_dict(self:EMA)->dict: # Weights by name, the number of steps, and which of the two is in the network
     "What a checkpoint keeps"
     return dict(avg=self.avg, n=self.n, swapped=self.swapped)
 
+# %% ../nbs/10_learner.ipynb #905dd4cf
 @patch
 def load_state_dict(self:EMA,
     state:dict, # From `state_dict`
@@ -351,6 +370,7 @@ def _sample(dl): # a batch of `dl`, at random but always the same, whatever the 
     try: return dl.one_batch()
     finally: del dl.get_idxs
 
+# %% ../nbs/10_learner.ipynb #b7f46fea
 class Previews(Callback):
     "Keep the colors of a few fixed validation images after chosen epochs."
     order,remove_on_fetch = Recorder.order+1,True # before `Checkpoint`, which keeps the pictures
@@ -390,6 +410,7 @@ def predict_ab(self:ColorizeLearner,
     with at_rest(gen): pred = gen(loss.pretext.encodes(l, None))
     return loss.decodes(pred.float(), l.shape[-2:]).cpu()
 
+# %% ../nbs/10_learner.ipynb #c8ad9c95
 @patch
 def plot(self:Previews,
     figsize=None, # Inches; None: 1.5 an image
@@ -435,6 +456,7 @@ class EpochSeed(Callback):
         "Seed the epoch, unless it is no training"
         if is_fit(self.learn): _seed_epoch(self.seed, self.epoch, self.dls)
 
+# %% ../nbs/10_learner.ipynb #d91970ca
 class Checkpoint(EpochSeed):
     "After each epoch write all that is needed to go on; `resume` first reads it."
     def __init__(self,
@@ -476,6 +498,7 @@ def _same_run(fn, was, now): # refuse to go on as another
     said = [', '.join(f'{k} {o[k]}' for k in bad) for o in (was,now)]
     raise UserError(f'{fn} was made with {said[0]}, found {said[1]}: ask for the same, or use another folder')
 
+# %% ../nbs/10_learner.ipynb #3a9a36d6
 @patch
 def resume(self:Checkpoint,
     learn, # The same learner as that of the interrupted run
@@ -498,7 +521,7 @@ def resume(self:Checkpoint,
     self.start,self.rows,self.smooth,self.asked = s['epoch'],s['rows'],s['smooth'],s.get('asked', [])
     return self.start
 
-# %% ../nbs/10_learner.ipynb #016cb64b
+# %% ../nbs/10_learner.ipynb #d3d5e661
 @patch
 def after_epoch(self:Checkpoint):
     "Write it, unless this epoch was skipped on the way to where the run was interrupted"
@@ -515,6 +538,7 @@ def after_epoch(self:Checkpoint):
     try: save_torch(state, self.fn)
     except OSError as err: warn(f'no checkpoint of epoch {e}, the one before is kept: {err.strerror or err}')
 
+# %% ../nbs/10_learner.ipynb #9279e0a5
 @patch
 def after_fit(self:Checkpoint):
     "The next `fit` is a new run"
@@ -559,7 +583,7 @@ class LineLog(Callback):
             if new: w.writerow(['epoch']+names)
             w.writerow([self.epoch+1]+[f'{o:.6g}' for o in vals])
 
-# %% ../nbs/10_learner.ipynb #1e43a139
+# %% ../nbs/10_learner.ipynb #47e3e04a
 @patch
 def before_train(self:LineLog):
     "The clock starts"
@@ -567,11 +591,13 @@ def before_train(self:LineLog):
 
 LineLog.before_validate = LineLog.before_train
 
+# %% ../nbs/10_learner.ipynb #64c19c57
 @patch
 def after_validate(self:LineLog):
     "Remember how long it took, for the next epoch's estimate"
     self.valid_s = self.clock()-self.began
 
+# %% ../nbs/10_learner.ipynb #aa310234
 @patch
 def after_batch(self:LineLog):
     "Once in a while, say how far the epoch is"
@@ -597,6 +623,7 @@ def colorizer_card(
     try: return json.loads(json.dumps(card))
     except TypeError as e: raise UserError(f'a card takes what JSON can hold: {e}') from None
 
+# %% ../nbs/10_learner.ipynb #d080bb52
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
@@ -625,6 +652,7 @@ def _decoder(name): # the class, and nothing but a network's class
     if isinstance(unet, type) and issubclass(unet, nn.Module): return unet
     raise UserError(f"'{name:.60}' is no decoder: expected one of {DECODERS.names()}")
 
+# %% ../nbs/10_learner.ipynb #8175fc16
 def _rebuilt(weights, card): # network and pretext
     _check_numbers(card)
     state = {k.removeprefix('pretext.'):v for k,v in weights.items() if k.startswith('pretext.')}
@@ -640,7 +668,7 @@ def _rebuilt(weights, card): # network and pretext
     if not _all_finite(weights): raise UserError('not all weights are numbers: train again, at a lower rate')
     return net,p
 
-# %% ../nbs/10_learner.ipynb #c4bd508e
+# %% ../nbs/10_learner.ipynb #5a9f7b4d
 def load_colorizer(
     fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device

@@ -51,17 +51,20 @@ def prepare(self:Pretext,
 ):
     "Take statistics from the training data; called before the network is built"
 
+# %% ../nbs/08_pretext.ipynb #d23e5c81
 @patch
 def state(self:Pretext)->dict: # Tensors by name
     "What `prepare` found, to be saved with the weights"
     return {}
 
+# %% ../nbs/08_pretext.ipynb #026095bc
 @patch
 def load_state(self:Pretext,
     state:dict, # From `state`
 ):
     "Take back what `state` gave"
 
+# %% ../nbs/08_pretext.ipynb #c3f10f17
 @patch
 def settings(self:Pretext)->dict: # What JSON can hold; `type(self)(**settings)` is this pretext again
     "The arguments of `__init__`, where they were stored under their names"
@@ -72,6 +75,7 @@ def settings(self:Pretext)->dict: # What JSON can hold; `type(self)(**settings)`
         if hasattr(self, k) and _fits_json(v): res[k] = v
     return res
 
+# %% ../nbs/08_pretext.ipynb #3949c78a
 def _fits_json(v):
     try: return json.dumps(v) is not None
     except (TypeError,ValueError): return False
@@ -85,6 +89,7 @@ def encodes(self:Pretext,
     "The network's input"
     return l
 
+# %% ../nbs/08_pretext.ipynb #e0ec9c55
 @patch
 def network(self:Pretext,
     arch, # Function, or name for `get_arch`
@@ -97,6 +102,7 @@ def network(self:Pretext,
     return color_generator(arch, self.n_out, size, unet=unet, y_range=self.y_range, max_stride=max_stride,
                            n_in=self.n_in, stride=self.stride, **kwargs)
 
+# %% ../nbs/08_pretext.ipynb #af289dcf
 @patch
 def bodies(self:Pretext,
     net:nn.Module, # From `network`
@@ -104,11 +110,13 @@ def bodies(self:Pretext,
     "What transfers to other tasks"
     return {'body':net[0]}
 
+# %% ../nbs/08_pretext.ipynb #944a1f10
 @patch
 def metrics(self:Pretext)->list: # Metrics for a `Learner`
     "Scores to show during training"
     return [PSNR(), SSIM(), Colorfulness()] if self.paints else []
 
+# %% ../nbs/08_pretext.ipynb #ab2851c4
 @patch(cls_method=True)
 def from_settings(cls:Pretext,
     cfg:dict, # Settings of a run, as a study has them; a pretext takes those that are meant for it
@@ -124,6 +132,7 @@ def at_stride(
     "`x` averaged over squares of `stride` px."
     return x if stride==1 else F.avg_pool2d(x, stride, ceil_mode=True)
 
+# %% ../nbs/08_pretext.ipynb #71899329
 def reduce_loss(
     loss:Tensor, # A value a pixel, `(bs,...)`
     reduction:str='mean', # 'mean', or 'none' for one value an image
@@ -219,6 +228,7 @@ def _no_weight_grad(m): # gradients pass through `m` to its input, not into its 
 
 def _bare(x): return None if x is None else torch.as_tensor(x).as_subclass(Tensor)
 
+# %% ../nbs/08_pretext.ipynb #c339c17f
 class ColorLoss:
     "The generator's loss, and in training the critic's beside it; terms by name, weights from the pretext."
     def __init__(self,
@@ -265,6 +275,7 @@ def step(self:ColorLoss,
         terms |= crit
     return loss,shown,{k:v.detach() for k,v in terms.items()}
 
+# %% ../nbs/08_pretext.ipynb #c09da087
 def _gen_term(pretext, critic, l, ab, fake): # what the generator wants of the critic
     with _no_weight_grad(critic): return pretext.adv.gen(critic(l, fake).float())
 
@@ -306,6 +317,7 @@ def pretext_card(
                              'under the same name, or it should have `settings` of its own')
     return dict(name=path_of(cls, PRETEXTS), settings=settings)
 
+# %% ../nbs/08_pretext.ipynb #6fa455fe
 _old_names = {'CGAN':'cgan', 'Regression':'regression'}
 
 def pretext_of_card(
