@@ -507,7 +507,7 @@ def _color_learner(dls, out, cfg, probe_dls):
     return colorize_learner(dls, get_arch(cfg['arch']), _pretext_of(cfg), **kw)
 
 def _resume_settings(dls, cfg): # what must stay when a run goes on, beside what `Checkpoint` sees itself
-    return {k:cfg[k] for k in ('lr','limit','schedule')} | dict(pictures=_pictures(dls))
+    return {k:cfg[k] for k in ('lr','size','limit','schedule')} | dict(pictures=_pictures(dls))
 
 # %% ../nbs/15_study.ipynb #7d86241e
 def _resumed(cp, learn, epochs): # epochs that are done
