@@ -289,7 +289,7 @@ def get_arm(
 PRESETS = dict(
     demo = dict(
         arch='resnet18', # Body: resnet18, resnet34, xresnet18, timm/NAME ...
-        max_stride=None, # Leave out stages that see a picture more times smaller; None: those below 8x8 px
+        max_stride=None, # How many times smaller the deepest stage may see a picture; None: down to 8x8 px
         size=64, # Height and width of the pictures, px
         limit=None, # Use so many pictures a split at most; None: all
         pretext='cgan', # What is learned without labels: cgan (a critic and L1), regression, module:Name
