@@ -64,7 +64,8 @@ def _summary(where): # docstring of a function, as a line of help
 def _plain_text(d): return re.sub(r"[\[\]'\"]", '', d).replace(',', ', ') # of a value as it is typed
 
 def _with_default(text, default): # as argparse wants it
-    text = text.replace('`','') + (f'; default: {default}' if default not in (None,'','False') else '')
+    text = text.replace('`','').replace('None: ', 'default: ')
+    text += f'; default: {default}' if default not in (None,'','False') else ''
     return text.replace('%','%%')
 
 # %% ../nbs/18_cli.ipynb #b8268da1
@@ -232,8 +233,10 @@ def _pretexts(p):
     p.add_argument('--pretext', type=_one_of('pretext','PRETEXTS'), help=_preset_help('pretext'))
 
 def _kinds(p, where, *names): # what kind of data it is
-    known = _names('sources','KINDS')
-    for o in names: p.add_argument(f"--{o.replace('_','-')}", choices=known, help=_help(where, o))
+    known = ', '.join(_names('sources','KINDS'))
+    for o in names:
+        text = f'{_help(where, o)} ({known}, module:Name)'
+        p.add_argument(f"--{o.replace('_','-')}", type=_one_of('sources','KINDS'), metavar='KIND', help=text)
 
 # %% ../nbs/18_cli.ipynb #26fe603a
 def _downstream(p, where): # options of everything that trains labelled tasks

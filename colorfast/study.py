@@ -175,13 +175,12 @@ class Multilabel(Task):
         p,b = [np.stack([a['preds'] for a in o]) for o in (ours,base)]
         return map_ci(p, ours[0]['targs'], base=b)['ci95']
 
-# %% ../nbs/15_study.ipynb #cca935f0
-TASKS.add('multilabel', Multilabel())
-
 # %% ../nbs/15_study.ipynb #cab71cb8
 _UNETS = Registry('unet')
 _UNETS.add('SlimUnet', slim_unet_learner)
 _UNETS.add('DynamicUnet', unet_learner)
+
+def _unet(name): return find_name(_UNETS, name)
 
 # %% ../nbs/15_study.ipynb #2f4de5a9
 class Segment(Task):
@@ -195,14 +194,14 @@ class Segment(Task):
         return source_dls(SegmentDataLoaders, data, kind, **kw)
     def takes_decoder(self, cfg):
         "Does the learner of this unet take a decoder?"
-        return 'decoder' in inspect.signature(find_name(_UNETS, cfg['unet'])).parameters
+        return 'decoder' in inspect.signature(_unet(cfg['unet'])).parameters
     def check(self, cfg):
         "Is there such a unet?"
-        find_name(_UNETS, cfg['unet'])
+        _unet(cfg['unet'])
     def learner(self, dls, body, arm, cfg):
         "The learner of this unet"
         kw = dict(decoder=True) if arm.decoder else {}
-        build = find_name(_UNETS, cfg['unet'])
+        build = _unet(cfg['unet'])
         return build(dls, body, pretrained=arm.pretrained, metrics=MeanIoU(), cbs=ChannelsLast(), **kw)
     def score(self, learn, dls):
         "Mean IoU and pixel accuracy, IoU by class, a confusion matrix a picture, and a few answers"
@@ -219,9 +218,6 @@ class Segment(Task):
         "Bootstrap over pictures, mean over seeds"
         e,b = [np.stack([a['each'] for a in o]) for o in (ours,base)]
         return miou_ci(e, base=b)['ci95']
-
-# %% ../nbs/15_study.ipynb #b4bbf9a4
-TASKS.add('segment', Segment())
 
 # %% ../nbs/15_study.ipynb #337faa92
 @dataclass
@@ -254,6 +250,9 @@ for o in (Arm('scratch', 'from scratch', 'tab:gray', pretrained=False),
     ARMS.add(o.name, o)
 
 # %% ../nbs/15_study.ipynb #aae5b71d
+TASKS.add('multilabel', Multilabel())
+TASKS.add('segment', Segment())
+
 _TAKEN = ('colorization','protocols','config','environment','gain','gains','n_train','split','each_class',
           'budgets','tuning','tune','seconds') # keys of results.json and of the store
 
@@ -290,7 +289,7 @@ def get_arm(
 PRESETS = dict(
     demo = dict(
         arch='resnet18', # Body: resnet18, resnet34, xresnet18, timm/NAME ...
-        max_stride=None, # Leave out stages that see a picture more times smaller; None: those below 8x8 px
+        max_stride=None, # How many times smaller the deepest stage may see a picture; None: down to 8x8 px
         size=64, # Height and width of the pictures, px
         limit=None, # Use so many pictures a split at most; None: all
         pretext='cgan', # What is learned without labels: cgan (a critic and L1), regression, module:Name
