@@ -52,6 +52,10 @@ def pair_table(
     return pd.DataFrame(rows)
 
 # %% ../nbs/17_report.ipynb #680fa8aa
+def _interval_by(results, task): # how the intervals over pictures were made; older results do not say
+    cards = results.get('config', {}).get('labels', {}).get('tasks', {})
+    return cards.get(task, {}).get('interval_by', 'bootstrap')
+
 def arms_table(
     results:dict, # As in results.json
     task:str, # A key of `results`, such as 'multilabel'
@@ -62,7 +66,7 @@ def arms_table(
     steps = [r]+sorted(r.get('budgets',{}).values(), key=lambda b: -b['n_train'])
     row = lambda o,a: [o['n_train'], arms[a].label, _fmt(o[a][k], s)] + _gain_cells(o, a, arms, k, s)
     rows = [row(o, a) for o in steps for a in arms if a in o]
-    sure = '95 % interval over seeds (t)',f'over {scored_images(r)} (bootstrap)'
+    sure = '95 % interval over seeds (t)',f'over {scored_images(r)} ({_interval_by(results, task)})'
     return pd.DataFrame(rows, columns=['labelled pictures','arm',s.axis,'gain',*sure])
 
 # %% ../nbs/17_report.ipynb #50cd9ca6

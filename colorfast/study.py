@@ -59,6 +59,7 @@ class Task:
     class_axis = None      # What `each_class` holds, for an axis; None: there are no scores by class
     probes = False         # Are its labels what a probe is fitted to? Then pretraining is watched with them
     figure = ''            # Name of the file that `draw` fills; '': answers_NAME
+    interval_by = 'bootstrap' # How `interval` is made, for tables
     presets = dict(demo=dict( # Settings by preset; demo's where a preset is missing
         epochs=16, # Epochs of the task
         bs=16, # Pictures a batch of the task
@@ -149,7 +150,7 @@ def _preds(learn, i):
 # %% ../nbs/15_study.ipynb #9486589e
 class Multilabel(Task):
     "Which classes are in a picture?"
-    name,class_axis,probes = 'multilabel','average precision',True
+    name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
     scores = dict(map=Score('mean average precision'), exact_match=Score('exact match'),
                   accuracy=Score('element-wise accuracy'), f1=Score('macro F1'))
     presets = dict(demo=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's .5 wants more epochs
@@ -171,7 +172,7 @@ class Multilabel(Task):
         res['each_class'] = {str(k):None if np.isnan(v) else float(v) for k,v in zip(dls.vocab, ap)}
         return res,dict(preds=preds.numpy().astype(np.float32), targs=targs.numpy().astype(np.float32))
     def interval(self, ours, base):
-        "Bootstrap over pictures, mean over seeds"
+        "Over pictures, mean over seeds"
         p,b = [np.stack([a['preds'] for a in o]) for o in (ours,base)]
         return map_ci(p, ours[0]['targs'], base=b)['ci95']
 
@@ -185,7 +186,7 @@ def _unet(name): return find_name(_UNETS, name)
 # %% ../nbs/15_study.ipynb #2f4de5a9
 class Segment(Task):
     "Which class is each pixel of?"
-    name,class_axis,figure = 'segment','IoU','masks'
+    name,class_axis,figure,interval_by = 'segment','IoU','masks','jackknife'
     scores = dict(miou=Score('mean IoU'), pixel_accuracy=Score('pixel accuracy'))
     presets = dict(demo=dict(epochs=20, bs=16, lr=8e-3, unet='SlimUnet'),
                    paper=dict(epochs=20, bs=8, lr=1e-3, unet='SlimUnet')) # all chosen
@@ -215,7 +216,7 @@ class Segment(Task):
         res['each_class'] = res.pop('iou')
         return res,dict(each=cm.each.astype(np.int32), x=x.numpy(), y=y.numpy(), p=p.numpy().astype(np.uint8))
     def interval(self, ours, base):
-        "Bootstrap over pictures, mean over seeds"
+        "Over pictures, mean over seeds"
         e,b = [np.stack([a['each'] for a in o]) for o in (ours,base)]
         return miou_ci(e, base=b)['ci95']
 
@@ -610,7 +611,8 @@ def gains(
     img = task.interval(*[[o[1] for o in os] for os in (pretrained,scratch)])
     main = res[first(task.scores)]
     if img: main['images'] = img
-    if img and len(scratch)==1: main.update(ci95=img, over=f'{scored_images(scratch[0][0])} (bootstrap)')
+    if img and len(scratch)==1:
+        main.update(ci95=img, over=f'{scored_images(scratch[0][0])} ({task.interval_by})')
     return res
 
 # %% ../nbs/15_study.ipynb #cc249f82
@@ -940,7 +942,8 @@ def _arm_card(a): # what of an arm decides a result
 
 def _task_card(t): # what tables and figures say of a task
     scores = {k:asdict(s) for k,s in t.scores.items()}
-    return dict(title=t.title or t.name, class_axis=t.class_axis, figure=t.figure, scores=scores)
+    return dict(title=t.title or t.name, class_axis=t.class_axis, figure=t.figure, scores=scores,
+                interval_by=t.interval_by)
 
 # %% ../nbs/15_study.ipynb #292cf589
 def _labels(work): # words, units and colors of what a study has
@@ -1024,7 +1027,7 @@ def _protocol_gain(protocol, base, ours): # of each score; of the first with its
     main = res[first(res)]
     if len(ours)==1:
         with contextlib.suppress(KeyError): # of arrays without predictions there is none
-            main.update(ci95=protocol.interval(ours[0][1], base[0][1])['ci95'], over='pictures (bootstrap)')
+            main.update(ci95=protocol.interval(ours[0][1], base[0][1])['ci95'], over='pictures')
     return res
 
 # %% ../nbs/15_study.ipynb #685a0dd9
