@@ -17,6 +17,7 @@ if __name__ == '__main__':
         tmp = Path(tmp)
         path = make_scenes(tmp/'scenes', n_unlabeled=32, n_train=16, n_val=16, n_test=16, progress=False)
         learn = quiet(colorize_learner(ColorizeDataLoaders.from_folder(path/'images', size=64, bs=8), resnet18))
+        assert len(learn.get_preds(with_loss=True)[2])==16 # the learner has a training step of its own
         assert learn.colorize(first(get_image_files(path/'images'/'test'))).mode == 'RGB'
         save_body(learn, tmp/'body')
         body = load_body(tmp/'body')
