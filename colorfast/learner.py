@@ -612,7 +612,8 @@ def colorizer_card(
     if not isinstance(arch, str): raise UserError(f'{arch!r:.60} has no name: use an arch that has one')
     unet = learn.unet if isinstance(learn.unet, str) else path_of(learn.unet, DECODERS)
     card = dict(what='colorizer', arch=arch, max_stride=learn.max_stride, unet=unet, unet_kw=learn.unet_kw,
-                size=max(_sides(learn.dls)), pretext=pretext_card(p), n_out=p.n_out, y_range=p.y_range) | info
+                size=max(_sides(learn.dls)), pretext=pretext_card(p), n_in=p.n_in, n_out=p.n_out,
+                y_range=p.y_range) | info
     try: return json.loads(json.dumps(card))
     except TypeError as e: raise UserError(f'a card takes what JSON can hold: {e}') from None
 
