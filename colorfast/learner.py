@@ -544,13 +544,14 @@ class LineLog(Callback):
     clock = time.monotonic
     def __init__(self,
         fn=None, # CSV file; None writes none
-        echo:bool=None, # Print too? None: where nobody sees bars, see `has_bars`
+        echo:bool=None, # Print too? None: in a notebook, and where nobody sees bars (`has_bars`)
         prefix:str='', # Put before each printed line
         start:int=0, # Epochs in the file that are done; what stands there of later ones is dropped
-        every:float=60., # Seconds between lines within an epoch
+        every:float=None, # Seconds between lines within an epoch; None: 60, and none in a notebook
     ):
         store_attr()
-        self.echo,self.valid_s = ifnone(echo, not has_bars()),0.
+        self.echo,self.valid_s = ifnone(echo, IN_NOTEBOOK or not has_bars()),0.
+        self.every = ifnone(every, math.inf if IN_NOTEBOOK else 60.)
         if rank_distrib(): self.fn,self.echo = None,False # the first process speaks for all
     def before_fit(self):
         "Keep the lines of the epochs that are done; sit out what is no training"

@@ -25,7 +25,7 @@ from .color import *
 
 # %% ../nbs/06_metrics.ipynb #21b057ba
 MAX_PSNR = 10*math.log10(12*255**2) # dB; uniform rounding to bytes has variance (1/255)**2/12
-_DIVERGED = 'hold predictions that are not finite: the network has diverged, train it anew with a lower rate'
+_DIVERGED = 'hold predictions that are not finite: the network diverged, use a lower learning rate'
 
 def _pair(pred, targ): # two float32 batches of one shape
     pred,targ = [torch.as_tensor(o).as_subclass(Tensor).float() for o in (pred,targ)]
