@@ -115,11 +115,14 @@ class RandomFlip(RandTransform):
 
 # %% ../nbs/05_data.ipynb #e03082f7
 def geom_tfms(
-    max_zoom:float=1., # Largest random enlargement; 1: mirror only
+    max_zoom:float=1., # Largest random enlargement; 1: none
+    min_zoom:float=1., # Smallest: .5 is half as large; 1: nothing shrinks
 )->list: # Batch transforms
-    "What training does to pictures and masks alike: mirror, and zoom up to `max_zoom`."
+    "What training does to pictures and masks alike: mirror, and zoom three of four."
     if max_zoom<1: raise UserError(f'max_zoom is {max_zoom}, expected at least 1')
-    return [RandomFlip()] + ([Zoom(max_zoom=max_zoom, p=0.75)] if max_zoom>1 else [])
+    if not 0<min_zoom<=1: raise UserError(f'min_zoom is {min_zoom}, expected a number in (0,1]')
+    zooms = min_zoom<1 or max_zoom>1
+    return [RandomFlip()] + ([Zoom(min_zoom, max_zoom, p=0.75)] if zooms else [])
 
 # %% ../nbs/05_data.ipynb #f237daec
 @dataclass
@@ -128,8 +131,9 @@ class LoaderOptions:
     size:int|tuple=64 # Height and width of the pictures, px; one number for both
     bs:int=64 # Pictures a batch; fewer if there are fewer training pictures
     method:ResizeMethod=ResizeMethod.Crop # `Crop` the center, `Squish` or `Pad`
-    batch_tfms:list=None # Augmentation; `None`: mirror, and zoom up to `max_zoom`
+    batch_tfms:list=None # Augmentation; `None`: mirror, and zoom from `min_zoom` to `max_zoom`
     max_zoom:float=1.25 # Largest random enlargement in training
+    min_zoom:float=1. # Smallest: .5 lets pictures shrink to half their size
     valid_pct:float=0.2 # Share of `train` set aside where there is no validation split
     seed:int=42 # For what is set aside
     cache:bool=True # Keep decoded pictures in `cache_dir`?
@@ -148,11 +152,14 @@ def _is_limit(o): return all(n is None or _whole(n,1) for n in (o.values() if is
 _WANTED = dict( # option to what it has to be, as a test and in words
     bs=(partial(_whole, least=1), 'at least 1 picture a batch'),
     max_zoom=(partial(_number, least=1), 'at least 1'),
+    min_zoom=(lambda o: _number(o, 0) and 0<o<=1, 'a number in (0,1]'),
     valid_pct=(partial(_number, least=0), 'a share of training in (0,1)'),
     seed=(partial(_whole, least=0), 'a whole number, 0 or more'),
     num_workers=(partial(_whole, least=0), 'a whole number, 0 or more'),
     limit=(_is_limit, '1 or more pictures a split'),
     drop_gray=(partial(_number, least=0), 'a chroma, 0 or more'))
+
+def _geom(opt): return geom_tfms(opt.max_zoom, opt.min_zoom)
 
 # %% ../nbs/05_data.ipynb #df4d9bf3
 def _takes(options): # like `delegates`, for a dataclass: the signature shows its fields, with their docments
@@ -244,7 +251,7 @@ class PictureDataLoaders(DataLoaders):
     def _targets(cls, source): return [],[],None # blocks beside the picture, their getters, masks
     @classmethod
     def _tfms(cls, opt): # batch transforms, and what makes floats of bytes
-        return geom_tfms(opt.max_zoom) if opt.batch_tfms is None else L(opt.batch_tfms),IntToFloatTensor
+        return _geom(opt) if opt.batch_tfms is None else L(opt.batch_tfms),IntToFloatTensor
 
     def new_empty(self):
         "Loaders without data, for an exported learner: no path and no label goes along"
@@ -329,7 +336,7 @@ class ColorizeDataLoaders(PictureDataLoaders):
     options = _ColorOptions
     @classmethod
     def _tfms(cls, opt):
-        tfms = geom_tfms(opt.max_zoom) if opt.batch_tfms is None else _no_color_tfms(opt.batch_tfms)
+        tfms = _geom(opt) if opt.batch_tfms is None else _no_color_tfms(opt.batch_tfms)
         bytes_will_do = all(isinstance(o,RandomFlip) for o in tfms) # they are converted faster
         return tfms,[RGBToLab] if bytes_will_do else [IntToFloatTensor,RGBToLab]
 
