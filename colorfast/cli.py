@@ -174,7 +174,7 @@ def _scenes(a):
 
 def _pretrain(a):
     from colorfast.study import run_pretrain
-    cfg = _settings(a, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
+    cfg = _settings(a, a.preset, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext, start=a.start)
     res = run_pretrain(a.data, a.out, cfg, a.kind, a.seed, a.resume)
     if res: _finish(a, res) # of several processes the first speaks
 
@@ -238,6 +238,12 @@ def _kinds(p, where, *names): # what kind of data it is
         text = f'{_help(where, o)} ({known}, module:Name)'
         p.add_argument(f"--{o.replace('_','-')}", type=_one_of('sources','KINDS'), metavar='KIND', help=text)
 
+def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
+
+def _presets_option(p):
+    how = 'settings to begin with; default: demo'
+    p.add_argument('--preset', choices=_presets(), default='demo', help=how)
+
 # %% ../nbs/18_cli.ipynb #26fe603a
 def _downstream(p, where): # options of everything that trains labelled tasks
     p.add_argument('--arms', type=_list_of, metavar='ARM,ARM', help=_preset_help('arms'))
@@ -276,7 +282,9 @@ def _scenes_options(p):
 def _pretrain_options(p):
     at = 'study.run_pretrain'
     p.add_argument('data', help=_help(at, 'data'))
+    _presets_option(p)
     _training(p, at)
+    p.add_argument('--from', dest='start', metavar='COLORIZER', help=_preset_help('start'))
     _kinds(p, at, 'kind')
     p.add_argument('--seed', type=int, default=0, help=_help(at, 'seed'))
     _pretexts(p)
@@ -303,16 +311,13 @@ def _study_options(p):
     at = 'study.run_study'
     p.add_argument('--colorize-data', required=True, help=_help(at, 'colorize_data'))
     p.add_argument('--downstream-data', required=True, help=_help(at, 'downstream_data'))
-    how = 'settings to begin with; default: demo'
-    p.add_argument('--preset', choices=_presets(), default='demo', help=how)
+    _presets_option(p)
     _training(p, at)
     p.add_argument('--tasks', type=_list_of, metavar='TASK,TASK', help=_preset_help('tasks'))
     _downstream(p, at)
     p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
     _kinds(p, at, 'colorize_kind', 'downstream_kind')
     _pretexts(p)
-
-def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
 
 # %% ../nbs/18_cli.ipynb #1666e9b0
 _VERBS = dict( # verb to what runs it, its options, where its summary stands, and an example

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['color_splitter', 'ColorizeLearner', 'is_fit', 'was_skipped', 'StopAtNaN', 'color_adam', 'colorize_learner',
-           'has_fast_bf16', 'AutoCast', 'EMA', 'NoGAN', 'Previews', 'EpochSeed', 'Checkpoint', 'LineLog',
+           'has_fast_bf16', 'AutoCast', 'EMA', 'NoGAN', 'SmallFirst', 'Previews', 'EpochSeed', 'Checkpoint', 'LineLog',
            'colorizer_card', 'save_colorizer', 'load_colorizer']
 
 # %% ../nbs/10_learner.ipynb #2cbaa740
@@ -337,6 +337,22 @@ class NoGAN(Callback):
         for p in self.rest: p.requires_grad_(True)
         self.rest = []
     after_fit = after_cancel_fit = after_train
+
+# %% ../nbs/10_learner.ipynb #b0f6f38b
+class SmallFirst(Callback):
+    "Train the first epochs on smaller pictures."
+    order = TrainEvalCallback.order+2
+    def __init__(self,
+        size:int, # Their shorter side, px
+        epochs:int=1, # So many epochs
+    ): store_attr()
+    def before_batch(self):
+        "Shrink L and ab alike"
+        if not self.training or self.epoch>=self.epochs: return
+        h,w = self.x.shape[-2:]
+        to = [max(1, round(o*self.size/min(h,w))) for o in (h,w)]
+        small = partial(F.interpolate, size=to, mode='bilinear', antialias=True)
+        self.learn.xb,self.learn.yb = [tuple(map(small, o)) for o in (self.xb,self.yb)]
 
 # %% ../nbs/10_learner.ipynb #a97b4b1d
 def _shard(): # fastai.distributed cannot be imported without accelerate

@@ -140,7 +140,7 @@ def reduce_loss(
     "Mean of a loss over everything, or over each picture."
     return loss.flatten(1).mean(1) if reduction=='none' else loss.mean()
 
-# %% ../nbs/08_pretext.ipynb #91b516fe
+# %% ../nbs/08_pretext.ipynb #30a032a1
 def log_mse(
     pred:Tensor, # Color, `(bs,2,h,w)`
     ab:Tensor, # Truth of the same shape
@@ -151,7 +151,7 @@ def log_mse(
     loss = ((pred-ab)**2).flatten(1).mean(1, keepdim=True).add(eps).log()
     return loss if reduction=='none' else loss.mean()
 
-# %% ../nbs/08_pretext.ipynb #4a667ad9
+# %% ../nbs/08_pretext.ipynb #69e78e5f
 LOSSES = Registry('loss')
 LOSSES.add('l1', F.l1_loss)
 LOSSES.add('mse', F.mse_loss)
@@ -182,14 +182,14 @@ class Regression(Pretext):
         loss = self.distance(pred.float(), at_stride(ab, self.stride), reduction='none')
         return {self.close: reduce_loss(loss, reduction)}
 
-# %% ../nbs/08_pretext.ipynb #55eb504f
+# %% ../nbs/08_pretext.ipynb #eb3c36a4
 @patch(cls_method=True)
 def from_settings(cls:Regression,
     cfg:dict, # Settings of a run
 )->Pretext: # With those settings that its class takes
     "What a run says of loss, stride and critic"
-    named = dict(nf='critic_nf', lambda_l1='lambda_l1', loss='loss', stride='stride', adv='adv',
-                 spectral='spectral')
+    named = dict(nf='critic_nf', n_layers='critic_layers')
+    named |= {k:k for k in ('lambda_l1','loss','stride','adv','spectral')}
     takes = inspect.signature(cls).parameters
     return cls(**{k:cfg[v] for k,v in named.items() if k in takes and v in cfg})
 

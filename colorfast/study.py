@@ -295,7 +295,19 @@ PRESETS = dict(
         limit=None, # Use so many pictures a split at most; None: all
         pretext='cgan', # What is learned without labels: cgan (a critic and L1), regression, module:Name
         critic_nf=16, # Channels of cgan's critic behind its first layer
-        lambda_l1=400, # Weight of L1 beside cgan's critic
+        lambda_l1=400, # Weight of the loss beside cgan's critic
+        loss='l1', # How far colors are from the truth: l1, mse, smooth_l1 or log_mse
+        adv='bce', # What cgan's critic makes of its scores: bce, lsgan or hinge
+        spectral=False, # Spectral norm in cgan's critic, in place of batch norm?
+        critic_layers=3, # Layers of stride 2 in cgan's critic; 3 sees patches of 70 px, times the stride
+        stride=1, # Paint at so many times fewer pixels a side: 1, 2 or 4
+        decoder_nf=32, # Channels of the decoder's finest block
+        zoom=[1,1], # Smallest and largest random zoom while coloring; .5,1.3 halves objects or enlarges them
+        drop_gray=1., # Color without pictures of a mean chroma below this, CIELAB units
+        small_first=[], # Color smaller pictures first: px and epochs, such as 32,3
+        ema=0., # Decay of an average of the generator's weights, such as .999; 0: none
+        start=None, # A colorizer whose generator coloring goes on from: photos, a folder or file; None: none
+        first={}, # Settings of a run before, whose generator this one goes on from, such as first.epochs=3
         epochs=3, # Epochs of coloring
         bs=16, # Pictures a batch of coloring
         lr=2e-3, # Peak learning rate of coloring; two of them give the critic its own
@@ -312,10 +324,14 @@ PRESETS = dict(
         arch='resnet18', size=256, pretext='cgan', critic_nf=64, lambda_l1=100, epochs=20, bs=4,
         lr=[2e-4,2e-4], schedule='flat',
         arms=['scratch','pretrained','pretrained_unet'], # chosen, as is arch
-        tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={})) # chosen
+        tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}), # chosen
+    photos = dict( # for photographs of 64 px; all chosen on a split of the training photographs
+        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, epochs=2, lr=[5e-4,5e-4],
+        adv='hinge', spectral=True, lambda_l1=10, critic_layers=2,
+        first=dict(pretext='regression', epochs=6, lr=2e-3)))
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
-PRESETS['paper'] = PRESETS['demo'] | PRESETS['paper']
+for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
 _TUNABLE = ('lr','epochs')
 
 # %% ../nbs/15_study.ipynb #2d8fe1d4
@@ -326,18 +342,26 @@ def _is_text(o): return isinstance(o,str) and bool(o.strip())
 def _or_none(f): return lambda o: o is None or f(o)
 def _list_of(f): return lambda o: isinstance(o,(list,tuple)) and all(map(f, o))
 
+def _is_zoom(o): return _list_of(_is_number)(o) and len(o)==2 and o[0]<=1<=o[1]
+
 _names = (_list_of(_is_text), 'a list of names')
 
 # %% ../nbs/15_study.ipynb #86823e71
 _wanted = dict( # setting to what it has to be, as a test and in words
-    {k:(_is_count, 'a whole number above 0') for k in ('epochs','bs','critic_nf')},
+    {k:(_is_count, 'a whole number above 0') for k in ('epochs','bs','critic_nf','critic_layers','decoder_nf')},
     **{k:(_or_none(_is_count), 'a whole number above 0') for k in ('max_stride','limit')},
     **{k:_names for k in ('arms','tasks','protocols')},
-    **{k:(_is_text, 'a name') for k in ('arch','pretext','unet')},
+    **{k:(_is_text, 'a name') for k in ('arch','pretext','unet','loss','adv')},
     probe=(_or_none(_is_text), 'the name of a protocol'),
     color=(lambda o: isinstance(o,bool), 'true or false'),
     size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), lr=(_is_rate, 'a number above 0'),
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
+    drop_gray=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
+    stride=(lambda o: o in (1,2,4), '1, 2 or 4'), spectral=(lambda o: isinstance(o,bool), 'true or false'),
+    ema=(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)'),
+    zoom=(_is_zoom, 'the smallest (in (0,1]) and the largest (at least 1), such as .5,1.3'),
+    small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
+    start=(_or_none(_is_text), 'a name, folder or file'), first=(lambda o: isinstance(o,dict), 'settings by name'),
     head=(lambda o: isinstance(o,dict), 'values by name'),
     schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'),
     budgets=(_list_of(_is_count), 'whole numbers of pictures, such as 50,100'))
@@ -354,6 +378,12 @@ def _check_tune(tune): # what each arm tries
             raise UserError(f"setting 'tune.{k}' is {vs!r:.80}, expected a list of values")
         for v in vs: _check({k:v}, 'tune.')
 
+# %% ../nbs/15_study.ipynb #bd015d12
+def _check_first(cfg): # the settings of a run before
+    for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in cfg if o!='first'])
+    _check(cfg['first'], 'first.')
+    if cfg['first'] and cfg['start']: cfg['first'] = {} # somebody has done it
+
 # %% ../nbs/15_study.ipynb #794c4f75
 def _is_plain(o): return o is None or isinstance(o, (str,int,float,list,dict))
 
@@ -365,7 +395,7 @@ def _changed(cfg, k, v): # entry `k`, changed to `v`
     if not isinstance(old, dict): return v
     if not isinstance(v, dict):
         raise UserError(f"setting '{k}' is {v!r:.80}, expected values by name, such as {k}.epochs=5")
-    for o in v if k!='scenes' else ():
+    for o in v if k not in ('scenes','first') else ():
         if o not in (known := old or _TUNABLE): _one_of('setting', f'{k}.{o}', [f'{k}.{p}' for p in known])
     return dict(v) if k=='tune' else old|v # trials are listed anew
 
@@ -403,6 +433,7 @@ def get_preset(
 def _checked(cfg, tasks): # what was typed can work, as far as can be said without data
     _check(cfg)
     _check_tune(cfg['tune'])
+    _check_first(cfg)
     for t in tasks:
         _check(cfg[t.name], f'{t.name}.')
         t.check(cfg[t.name])
@@ -475,6 +506,7 @@ def pretrain(
     "Train a colorizer, score it, save it and its body."
     cfg,out = cfg or get_preset(),Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    if cfg['first']: before,cfg = _run_before(dls, out, cfg, seed, resume, probe_dls)
     set_seed(seed)
     learn = _color_learner(dls, out, cfg, probe_dls)
     cp = Checkpoint(out/'checkpoint.pth', seed, settings=_resume_settings(dls, cfg))
@@ -482,7 +514,31 @@ def pretrain(
     if not start: cp.fn.unlink(missing_ok=True)
     with learn.distrib_ctx() if num_distrib()>1 else contextlib.nullcontext(): # under accelerate launch
         _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
-    return None if rank_distrib() else _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
+    if rank_distrib(): return None
+    res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
+    return res | (dict(first=before) if cfg['start']==str(out/'first') else {})
+
+# %% ../nbs/15_study.ipynb #0096b7ba
+def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of the first of two runs; settings of the next
+    first,done = out/'first',out/'first'/'scores.json'
+    own = cfg | cfg['first'] | dict(first={})
+    if not (resume and done.exists()): # its checkpoint says if it was made otherwise
+        res = pretrain(dls, first, own, seed, resume, probe_dls)
+        if res: save_json(res, done)
+    before = load_json(done, 'list of scores') if done.exists() else None
+    return before,cfg|dict(start=str(first), first={})
+
+def _begin_with(learn, start): # the generator of another colorizer, or at least its body
+    net,card,_ = load_colorizer(start, 'cpu')
+    ours,theirs = learn.model.generator,net.state_dict()
+    fits = lambda m, w: {k:v.shape for k,v in m.state_dict().items()}=={k:v.shape for k,v in w.items()}
+    if fits(ours, theirs): ours.load_state_dict(theirs)
+    elif fits(ours[0], net[0].state_dict()):
+        ours[0].load_state_dict(net[0].state_dict())
+        say_once(f'{start}: its decoder is of another shape, so only the body goes on from it')
+    else:
+        raise UserError(f"{start} is a {card['arch']} with max_stride {card['max_stride']}, expected "
+                        f"{learn.arch.__name__} with {learn.max_stride}: use its --arch and --max-stride")
 
 # %% ../nbs/15_study.ipynb #d037c1ad
 def _pretext_of(cfg):
@@ -503,11 +559,17 @@ def _color_learner(dls, out, cfg, probe_dls):
     epochs = {1, cfg['epochs']} | {e for e in (2,5,10,15) if e<cfg['epochs']}
     cbs = [_SomePreviews(epochs=sorted(epochs))]
     if probe_dls and cfg.get('probe'): cbs.append(ProbeCallback(probe_dls, protocol=cfg['probe']))
+    if cfg['ema']: cbs.append(EMA(cfg['ema']))
+    if cfg['small_first']: cbs.append(SmallFirst(*cfg['small_first']))
     kw = dict(lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs)
-    return colorize_learner(dls, get_arch(cfg['arch']), _pretext_of(cfg), **kw)
+    if cfg['decoder_nf']!=PRESETS['demo']['decoder_nf']: kw['unet_kw'] = dict(nf=cfg['decoder_nf'])
+    learn = colorize_learner(dls, get_arch(cfg['arch']), _pretext_of(cfg), **kw)
+    if cfg['start']: _begin_with(learn, cfg['start'])
+    return learn
 
 def _resume_settings(dls, cfg): # what must stay when a run goes on, beside what `Checkpoint` sees itself
-    return {k:cfg[k] for k in ('lr','size','limit','schedule')} | dict(pictures=_pictures(dls))
+    ks = 'lr','size','limit','schedule','zoom','ema','small_first','decoder_nf'
+    return {k:cfg[k] for k in ks} | dict(pictures=_pictures(dls))
 
 # %% ../nbs/15_study.ipynb #7d86241e
 def _resumed(cp, learn, epochs): # epochs that are done
@@ -1063,9 +1125,12 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
     save_json(old|cfg, fn)
 
 # %% ../nbs/15_study.ipynb #5b8d3190
+_newer = ('loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray','small_first','ema','start','first')
+
 def _color_made(cfg, data, kind, seed=0): # what a colorizer depends on
     ks = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
     own = {k:cfg[k] for k in ks} | dict(kind=kind, seed=seed, probe=cfg.get('probe'))
+    own |= {k:cfg[k] for k in _newer if cfg[k]!=PRESETS['demo'][k]} # so that older runs stay what they are
     return dict(version=__version__, data=data_stamp(data), settings=own)
 
 # %% ../nbs/15_study.ipynb #73914eba
@@ -1085,7 +1150,9 @@ def _color_unit(work, data, kind, out, seconds): # the colorizer of a study, unl
 
 # %% ../nbs/15_study.ipynb #aaabcbe7
 def _color_loaders(data, kind, cfg):
-    return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'])
+    low,high = cfg['zoom']
+    return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'], min_zoom=low, max_zoom=high,
+                     drop_gray=cfg['drop_gray'])
 
 def _study_body(run, cfg): # the body, with the decoder beside it where the folder has one that transfers
     body,card = load_body(run, cfg['color']),Path(run)/'colorizer.json'
