@@ -312,6 +312,8 @@ PRESETS = dict(
         bs=16, # Pictures a batch of coloring
         lr=2e-3, # Peak learning rate of coloring; two of them give the critic its own
         schedule='one_cycle', # Learning rate over time: one_cycle or flat
+        mom=.5, # Momentum of coloring (Adam's beta1); the paper's .5 is for nets that play against each other
+        valid_pct=.1, # Share of the pictures to color set aside where there is no validation split
         tasks=['multilabel','segment'], # Labelled tasks, names or module:Name
         arms=['scratch','pretrained'], # What is compared, names or module:Name
         budgets=[], # Numbers of labelled training pictures to try beside all of them, such as 50,100,200
@@ -326,9 +328,9 @@ PRESETS = dict(
         arms=['scratch','pretrained','pretrained_unet'], # chosen, as is arch
         tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}), # chosen
     photos = dict( # for photographs of 64 px; all chosen on a split of the training photographs
-        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, epochs=2, lr=[5e-4,5e-4],
+        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=2, lr=[5e-4,5e-4],
         adv='hinge', spectral=True, lambda_l1=10, critic_layers=2,
-        first=dict(pretext='regression', epochs=6, lr=2e-3)))
+        first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9)))
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
 for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
@@ -358,7 +360,8 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     drop_gray=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     stride=(lambda o: o in (1,2,4), '1, 2 or 4'), spectral=(lambda o: isinstance(o,bool), 'true or false'),
-    ema=(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)'),
+    **{k:(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)') for k in ('ema','mom')},
+    valid_pct=(lambda o: _is_number(o) and o<1, 'a share in (0,1)'),
     zoom=(_is_zoom, 'the smallest (in (0,1]) and the largest (at least 1), such as .5,1.3'),
     small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
     start=(_or_none(_is_text), 'a name, folder or file'), first=(lambda o: isinstance(o,dict), 'settings by name'),
@@ -378,7 +381,7 @@ def _check_tune(tune): # what each arm tries
             raise UserError(f"setting 'tune.{k}' is {vs!r:.80}, expected a list of values")
         for v in vs: _check({k:v}, 'tune.')
 
-# %% ../nbs/15_study.ipynb #bd015d12
+# %% ../nbs/15_study.ipynb #aa7d03c9
 def _check_first(cfg): # the settings of a run before
     for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in cfg if o!='first'])
     _check(cfg['first'], 'first.')
@@ -518,7 +521,7 @@ def pretrain(
     res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
     return res | (dict(first=before) if cfg['start']==str(out/'first') else {})
 
-# %% ../nbs/15_study.ipynb #0096b7ba
+# %% ../nbs/15_study.ipynb #345a90ce
 def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of the first of two runs; settings of the next
     first,done = out/'first',out/'first'/'scores.json'
     own = cfg | cfg['first'] | dict(first={})
@@ -561,14 +564,14 @@ def _color_learner(dls, out, cfg, probe_dls):
     if probe_dls and cfg.get('probe'): cbs.append(ProbeCallback(probe_dls, protocol=cfg['probe']))
     if cfg['ema']: cbs.append(EMA(cfg['ema']))
     if cfg['small_first']: cbs.append(SmallFirst(*cfg['small_first']))
-    kw = dict(lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs)
+    kw = dict(lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs, moms=(cfg['mom'],)*3)
     if cfg['decoder_nf']!=PRESETS['demo']['decoder_nf']: kw['unet_kw'] = dict(nf=cfg['decoder_nf'])
     learn = colorize_learner(dls, get_arch(cfg['arch']), _pretext_of(cfg), **kw)
     if cfg['start']: _begin_with(learn, cfg['start'])
     return learn
 
 def _resume_settings(dls, cfg): # what must stay when a run goes on, beside what `Checkpoint` sees itself
-    ks = 'lr','size','limit','schedule','zoom','ema','small_first','decoder_nf'
+    ks = 'lr','size','limit','schedule','mom','zoom','ema','small_first','decoder_nf'
     return {k:cfg[k] for k in ks} | dict(pictures=_pictures(dls))
 
 # %% ../nbs/15_study.ipynb #7d86241e
@@ -1125,7 +1128,7 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
     save_json(old|cfg, fn)
 
 # %% ../nbs/15_study.ipynb #5b8d3190
-_newer = ('loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray','small_first','ema','start','first')
+_newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray','small_first','ema','start','first')
 
 def _color_made(cfg, data, kind, seed=0): # what a colorizer depends on
     ks = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
@@ -1152,7 +1155,7 @@ def _color_unit(work, data, kind, out, seconds): # the colorizer of a study, unl
 def _color_loaders(data, kind, cfg):
     low,high = cfg['zoom']
     return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'], min_zoom=low, max_zoom=high,
-                     drop_gray=cfg['drop_gray'])
+                     drop_gray=cfg['drop_gray'], valid_pct=cfg['valid_pct'])
 
 def _study_body(run, cfg): # the body, with the decoder beside it where the folder has one that transfers
     body,card = load_body(run, cfg['color']),Path(run)/'colorizer.json'
