@@ -52,6 +52,8 @@ def _typed(lines, node): # as it stands in the source, on one line: 2e-3 stays 2
     if node.lineno==node.end_lineno: return lines[node.lineno-1][node.col_offset:node.end_col_offset].decode()
 
 # %% ../nbs/18_cli.ipynb #719d7cc3
+def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
+
 def _names(room, registry): # in a registry, in order
     return re.findall(rf"\b{registry}\.add\('(\w+)'", _source(room))
 
@@ -75,10 +77,11 @@ def _help(where, name, default=True): # of a parameter or an entry of a preset
 
 def _preset_help(name): # of a setting, with the default of each preset
     text,d = _docments('study.PRESETS.demo')[name]
-    other = _docments('study.PRESETS.paper').get(name, (None,d))[1]
-    d = _plain_text(d or '')
-    other = d if other is None else _plain_text(other)
-    return _with_default(text, d if other==d else f'{d}, in the preset paper {other}')
+    d,said = _plain_text(d or ''),''
+    for k in _presets()[1:]:
+        _,own = _docments(f'study.PRESETS.{k}').get(name, (None,d))
+        if own is not None and (own := _plain_text(own))!=d: said += f', in the preset {k} {own}'
+    return _with_default(text, d+said)
 
 # %% ../nbs/18_cli.ipynb #04984c4b
 def _task_help(name): # of a setting that every task has
@@ -237,8 +240,6 @@ def _kinds(p, where, *names): # what kind of data it is
     for o in names:
         text = f'{_help(where, o)} ({known}, module:Name)'
         p.add_argument(f"--{o.replace('_','-')}", type=_one_of('sources','KINDS'), metavar='KIND', help=text)
-
-def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
 
 def _presets_option(p):
     how = 'settings to begin with; default: demo'

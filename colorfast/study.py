@@ -328,8 +328,8 @@ PRESETS = dict(
         arms=['scratch','pretrained','pretrained_unet'], # chosen, as is arch
         tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}), # chosen
     photos = dict( # for photographs of 64 px; all chosen on a split of the training photographs
-        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=2, lr=[5e-4,5e-4],
-        adv='hinge', spectral=True, lambda_l1=10, critic_layers=2,
+        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=1, lr=[5e-4,5e-4],
+        adv='hinge', spectral=True, lambda_l1=3, critic_layers=2,
         first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9)))
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
@@ -350,7 +350,8 @@ _names = (_list_of(_is_text), 'a list of names')
 
 # %% ../nbs/15_study.ipynb #86823e71
 _wanted = dict( # setting to what it has to be, as a test and in words
-    {k:(_is_count, 'a whole number above 0') for k in ('epochs','bs','critic_nf','critic_layers','decoder_nf')},
+    {k:(_is_count, 'a whole number above 0')
+        for k in ('epochs','bs','critic_nf','critic_layers','decoder_nf')},
     **{k:(_or_none(_is_count), 'a whole number above 0') for k in ('max_stride','limit')},
     **{k:_names for k in ('arms','tasks','protocols')},
     **{k:(_is_text, 'a name') for k in ('arch','pretext','unet','loss','adv')},
@@ -364,7 +365,8 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     valid_pct=(lambda o: _is_number(o) and o<1, 'a share in (0,1)'),
     zoom=(_is_zoom, 'the smallest (in (0,1]) and the largest (at least 1), such as .5,1.3'),
     small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
-    start=(_or_none(_is_text), 'a name, folder or file'), first=(lambda o: isinstance(o,dict), 'settings by name'),
+    start=(_or_none(_is_text), 'a name, folder or file'),
+    first=(lambda o: isinstance(o,dict), 'settings by name'),
     head=(lambda o: isinstance(o,dict), 'values by name'),
     schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'),
     budgets=(_list_of(_is_count), 'whole numbers of pictures, such as 50,100'))
@@ -381,7 +383,7 @@ def _check_tune(tune): # what each arm tries
             raise UserError(f"setting 'tune.{k}' is {vs!r:.80}, expected a list of values")
         for v in vs: _check({k:v}, 'tune.')
 
-# %% ../nbs/15_study.ipynb #aa7d03c9
+# %% ../nbs/15_study.ipynb #4e9c7251
 def _check_first(cfg): # the settings of a run before
     for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in cfg if o!='first'])
     _check(cfg['first'], 'first.')
@@ -521,8 +523,8 @@ def pretrain(
     res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
     return res | (dict(first=before) if cfg['start']==str(out/'first') else {})
 
-# %% ../nbs/15_study.ipynb #345a90ce
-def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of the first of two runs; settings of the next
+# %% ../nbs/15_study.ipynb #eb3088fa
+def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of it, and the settings of the next
     first,done = out/'first',out/'first'/'scores.json'
     own = cfg | cfg['first'] | dict(first={})
     if not (resume and done.exists()): # its checkpoint says if it was made otherwise
@@ -1128,7 +1130,8 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
     save_json(old|cfg, fn)
 
 # %% ../nbs/15_study.ipynb #5b8d3190
-_newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray','small_first','ema','start','first')
+_newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
+          'small_first','ema','start','first')
 
 def _color_made(cfg, data, kind, seed=0): # what a colorizer depends on
     ks = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
@@ -1154,8 +1157,8 @@ def _color_unit(work, data, kind, out, seconds): # the colorizer of a study, unl
 # %% ../nbs/15_study.ipynb #aaabcbe7
 def _color_loaders(data, kind, cfg):
     low,high = cfg['zoom']
-    return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'], min_zoom=low, max_zoom=high,
-                     drop_gray=cfg['drop_gray'], valid_pct=cfg['valid_pct'])
+    return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'], min_zoom=low,
+                     max_zoom=high, drop_gray=cfg['drop_gray'], valid_pct=cfg['valid_pct'])
 
 def _study_body(run, cfg): # the body, with the decoder beside it where the folder has one that transfers
     body,card = load_body(run, cfg['color']),Path(run)/'colorizer.json'
