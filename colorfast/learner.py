@@ -71,9 +71,14 @@ def _call_one(self:ColorizeLearner, event_name): # our one line stays one line: 
         e.args = (str(e).split(':\n\t', 1)[-1],)
         raise
 
+# %% ../nbs/10_learner.ipynb #97b83645
+def _as_numbers(losses): # what fastai keeps of each batch: tiny tensors between large ones leave holes in memory
+    if losses and isinstance(losses[-1], Tensor) and losses[-1].device.type=='cpu': losses[-1] = losses[-1].item()
+
 # %% ../nbs/10_learner.ipynb #8519f479
 @patch
 def _do_one_batch(self:ColorizeLearner): # fastai's, with the pretext's input and the explicit loss
+    if hasattr(self, 'recorder'): _as_numbers(self.recorder.losses)
     has_y = len(self.yb)>0
     self.pred = self.model(self.loss_func.pretext.encodes(self.x, self.y if has_y else None))
     self('after_pred')
