@@ -215,7 +215,7 @@ def _colorize(a):
     if new and Path(a.out).is_dir(): (Path(a.out)/RUN_MARK).touch() # no photographs to learn from
     if not res['done']: raise ValueError('no picture could be colored')
 
-# %% ../nbs/18_cli.ipynb #bd68c427
+# %% ../nbs/18_cli.ipynb #2aef22ed
 def _is_model(word): # and no picture nor a folder of pictures
     at = Path(word.partition('#sha256=')[0])
     pairs = at/'colorizer.safetensors',at.with_name(at.name+'.safetensors')
@@ -304,7 +304,7 @@ def _colorize_options(p):
     at = 'inference.colorize_files'
     p.add_argument('images', nargs='+', metavar='IMAGE', help=_help(at, 'items'))
     p.add_argument('--model', help=_help('inference.Colorizer.load', 'fn'))
-    p.add_argument('--out', default='colored', help=_help(at, 'out')+'; default: colored, in the current folder')
+    p.add_argument('--out', default='colored', help=_help(at, 'out')+'; default: colored, where you are')
 
 # %% ../nbs/18_cli.ipynb #dc4967dc
 def _transfer_options(p):

@@ -109,7 +109,7 @@ def file_sha256(
     "Checksum of a file."
     return hashlib.sha256(Path(fn).read_bytes()).hexdigest()
 
-# %% ../nbs/00_files.ipynb #fcdb1583
+# %% ../nbs/00_files.ipynb #17f33cb8
 def to_half(
     weights:dict, # Tensors by name
 )->dict: # The same in half precision, where that holds them
@@ -176,7 +176,7 @@ def _card_of(fn, kind): # of a pair that is there
         raise UserError(f'{lost[0]} not found: a {kind} is the two files {fn.name} and {js.name}{known}')
     return load_json(js, f'card of a {kind}')
 
-# %% ../nbs/00_files.ipynb #3e2c19a0
+# %% ../nbs/00_files.ipynb #a8f067a4
 def cache_dir(
 )->Path: # `COLORFAST_CACHE` if set, else `colorfast` in the user's cache folder
     "Where decoded pictures and fetched weights are kept."
@@ -184,7 +184,7 @@ def cache_dir(
     home = env('XDG_CACHE_HOME') or (env('LOCALAPPDATA') if os.name=='nt' else None) or Path.home()/'.cache'
     return Path(env('COLORFAST_CACHE') or Path(home)/'colorfast')
 
-# %% ../nbs/00_files.ipynb #5baa016c
+# %% ../nbs/00_files.ipynb #30ac2343
 def _shipped(): # where the package keeps them; it may be a zip file
     return importlib.resources.files('colorfast')/'weights'
 
@@ -193,21 +193,28 @@ def shipped_weights()->list: # Names that `weights_file` knows, in alphabetical 
     if not _shipped().is_dir(): return []
     return sorted(o.name.removesuffix('.json') for o in _shipped().iterdir() if o.name.endswith('.json'))
 
-# %% ../nbs/00_files.ipynb #d1501d53
+# %% ../nbs/00_files.ipynb #b4d54791
+def _is_sound(fn): # do both files of the pair lie there as they came?
+    try: return load_json(fn.with_suffix('.json')).get('sha256', '')==file_sha256(fn)
+    except (UserError,OSError): return False
+
 @contextlib.contextmanager
-def _whole_folder(to): # one to fill; it becomes `to` if all goes well, and nothing else is left
-    tmp = to.with_name(f'part-{uuid.uuid4().hex}')
+def _whole_pair(fn): # a folder for both; it becomes that of `fn` if all goes well, else nothing is left
+    to = fn.parent
+    tmp,old = [to.with_name(f'part-{uuid.uuid4().hex}') for _ in range(2)]
     try:
         tmp.mkdir(parents=True)
         yield tmp
+        if to.is_dir() and not _is_sound(fn): to.rename(old) # damaged since
         try: tmp.rename(to)
         except OSError:
-            if not to.is_dir(): raise # else another process was faster
+            if not _is_sound(fn): raise # else another process was faster
     except OSError as e:
         raise UserError(f'{to.parent} cannot be written to ({e}): set COLORFAST_CACHE') from None
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    finally:
+        for o in (tmp,old): shutil.rmtree(o, ignore_errors=True)
 
-# %% ../nbs/00_files.ipynb #1888db49
+# %% ../nbs/00_files.ipynb #c3996ab4
 def _is_url(fn): return isinstance(fn, str) and bool(re.match('(https?|file)://', fn, re.I)) # no drive C:
 
 def _checksum_of(fn): # file or URL, and what stands behind '#sha256='
@@ -217,13 +224,17 @@ def _checksum_of(fn): # file or URL, and what stands behind '#sha256='
     if m := re.fullmatch('sha256=([0-9a-f]{64})', sha.lower()): return at,m[1]
     raise UserError(f"{fn}: '#{sha:.80}' is no checksum, expected #sha256= and 64 hexadecimal digits")
 
+def _parts(url):
+    try: return urlsplit(url)
+    except ValueError as e: raise UserError(f'{url} is no address ({e})') from None
+
 def _check_protected(url, sha): # nobody on the way may exchange both files
-    at = urlsplit(url)
+    at = _parts(url)
     if sha or at.scheme=='https' or at.hostname in ('localhost','127.0.0.1','::1'): return
     raise UserError(f'{url}: what comes by {at.scheme} can be changed on its way: use https, '
                     'or say #sha256=... behind it')
 
-# %% ../nbs/00_files.ipynb #198e1196
+# %% ../nbs/00_files.ipynb #d69799c4
 def _fetch(url, to, most, sha): # a file of at most so many bytes
     try:
         _check_protected(url, sha)
@@ -233,7 +244,8 @@ def _fetch(url, to, most, sha): # a file of at most so many bytes
             data = r.read(most+1)
     except HTTPError as e:
         raise UserError(f'{url} cannot be fetched: the server answers {e.code} {e.reason}') from None
-    except (OSError,http.client.HTTPException) as e:
+    except UserError: raise
+    except (OSError,ValueError,http.client.HTTPException) as e:
         raise UserError(f'{url} cannot be fetched ({getattr(e, "reason", e) or type(e).__name__}): '
                         'is the machine offline?') from None
     if len(data)>most: raise UserError(f'{url} has more than {most:,} bytes: these are no such weights')
@@ -241,7 +253,7 @@ def _fetch(url, to, most, sha): # a file of at most so many bytes
         raise UserError(f'{url}: only {len(data):,} of {int(left):,} bytes came: try again')
     to.write_bytes(data)
 
-# %% ../nbs/00_files.ipynb #2c680514
+# %% ../nbs/00_files.ipynb #d8dd8788
 def _no_file(url, fn, why): # one line about what came
     page = fn.read_bytes()[:200].lstrip()[:1]==b'<'
     return UserError(f'{url}: a web page came in place of a file: use the address of the file itself' if page
@@ -250,18 +262,20 @@ def _no_file(url, fn, why): # one line about what came
 def _fetch_pair(fn, urls, sha): # weights `fn` and the card beside it
     js = fn.with_suffix('.json')
     _fetch(urls[1], js, 2**20, sha)
-    try: told = load_json(js).get('sha256')
+    try: card = load_json(js)
     except UserError: raise _no_file(urls[1], js, 'what came is no card of weights') from None
+    told = card.get('sha256')
     if not isinstance(sha or told, str):
         raise UserError(f'{urls[1]} names no checksum: say it, {urls[0]}#sha256=...')
     _fetch(urls[0], fn, 2**31, sha)
     found,want = file_sha256(fn),sha or told
     if found!=want: raise _no_file(urls[0], fn, f'the sha256 of what came is {found}, expected {want}')
     if told not in (None,found): raise UserError(f'{urls[1]} is the card of other weights (checksum)')
+    save_json(card | dict(sha256=found), js)
 
-# %% ../nbs/00_files.ipynb #06485327
+# %% ../nbs/00_files.ipynb #13bd5337
 def _pair_urls(url, kind): # of weights and card; what stands behind a question mark is for both
-    at = urlsplit(url)
+    at = _parts(url)
     folder,_,name = at.path.rpartition('/')
     name = pair_file(name or kind).name
     names = name,name.removesuffix('.safetensors')+'.json'
@@ -270,19 +284,14 @@ def _pair_urls(url, kind): # of weights and card; what stands behind a question 
 def _fetched(url, sha, kind): # the weights' file in the cache
     urls = _pair_urls(url, kind)
     key = hashlib.sha256(f'{urls[0]} {sha}'.encode()).hexdigest()[:16]
-    name = re.sub(r'[^\w.-]', '_', urlsplit(urls[0]).path.rpartition('/')[2])[-80:] # what Windows takes, too
+    name = re.sub(r'[^\w.-]', '_', _parts(urls[0]).path.rpartition('/')[2])[-80:] # what Windows takes, too
     fn = cache_dir()/'fetched'/key/name
     if _is_sound(fn): return fn
-    shutil.rmtree(fn.parent, ignore_errors=True) # damaged since
-    with _whole_folder(fn.parent) as tmp: _fetch_pair(tmp/name, urls, sha)
+    with _whole_pair(fn) as tmp: _fetch_pair(tmp/name, urls, sha)
     print(clean_text(f'{urls[0]} was fetched, and is kept in {fn.parent}'))
     return fn
 
-def _is_sound(fn): # do both files of the pair lie there as they came?
-    try: return load_json(fn.with_suffix('.json')).get('sha256', '')==file_sha256(fn)
-    except (UserError,OSError): return False
-
-# %% ../nbs/00_files.ipynb #ec902815
+# %% ../nbs/00_files.ipynb #71dd908b
 def weights_file(
     fn, # Name of `shipped_weights`, URL (https or file), file, or folder; perhaps with '#sha256=...' behind
     what='colorizer', # Kind of weights, or a tuple of kinds: of a folder the first that lies in it
@@ -299,20 +308,19 @@ def weights_file(
         raise UserError(f'{fn}: its sha256 is {file_sha256(fn)}, expected {sha}')
     return fn
 
-# %% ../nbs/00_files.ipynb #8d118ba7
+# %% ../nbs/00_files.ipynb #75d09683
 def _unzipped(name): # a pair that the package ships, as files
     fs = [_shipped()/f'{name}.{o}' for o in ('safetensors','json')]
     if isinstance(fs[0], Path): return fs[0]
     data = [o.read_bytes() for o in fs]
-    to = cache_dir()/'fetched'/hashlib.sha256(data[1]).hexdigest()[:16]
-    if not _is_sound(to/fs[0].name):
-        shutil.rmtree(to, ignore_errors=True)
-        with _whole_folder(to) as tmp:
+    fn = cache_dir()/'fetched'/hashlib.sha256(data[1]).hexdigest()[:16]/fs[0].name
+    if not _is_sound(fn):
+        with _whole_pair(fn) as tmp:
             for f,d in zip(fs, data): (tmp/f.name).write_bytes(d)
-    return to/fs[0].name
+    return fn
 
 def _path_of_url(url): # file:///C:/a%20b
-    at = urlsplit(url)
+    at = _parts(url)
     return url2pathname(at.path if at.netloc in ('','localhost') else f'//{at.netloc}{at.path}')
 
 # %% ../nbs/00_files.ipynb #5d1da361

@@ -197,7 +197,7 @@ class Colorizer:
         net,card,pretext = load_colorizer(fn, device)
         return cls(_predictor(_Painter(net, ColorLoss(pretext))), card['size'])
 
-# %% ../nbs/14_inference.ipynb #f5ff7157
+# %% ../nbs/14_inference.ipynb #405e0de8
 @lru_cache(4)
 def _kept(fn, stamp, device): return Colorizer.load(fn, device) # `stamp`: loaded again when the file changes
 
@@ -214,7 +214,7 @@ def colorize(
     "Color `x` at its full resolution with a colorizer that is trained already."
     return _colorizer(model).colorize(x, size)
 
-# %% ../nbs/14_inference.ipynb #40ece7ff
+# %% ../nbs/14_inference.ipynb #0470170b
 def _network_line(card): # what it is built of
     name = card.get('pretext')
     name,settings = (name.get('name'),name.get('settings')) if isinstance(name, dict) else (name,{})
@@ -228,9 +228,10 @@ def _words(o): # anything of a card as text
     if isinstance(o, dict): return ', '.join(f'{k} {_words(v)}' for k,v in o.items())
     return ', '.join(map(_words, o)) if isinstance(o, list) else clean_text(o)
 
-# %% ../nbs/14_inference.ipynb #d96ae9a5
+# %% ../nbs/14_inference.ipynb #9caf84dc
 _CARD_ROWS = dict(note='note', data='data', label_free='labels', settings='settings', command='command',
-                  hours='hours', machine='machine', versions='versions', precision='precision', scored='scored on')
+                  hours='hours', machine='machine', versions='versions', precision='precision',
+                  scored='scored on')
 _COLUMNS = ['PSNR avg','PSNR pooled','SSIM avg','colorfulness']
 
 def _scores_lines(card): # the table, without what is not on the card
@@ -241,7 +242,7 @@ def _scores_lines(card): # the table, without what is not on the card
 def _row(label, text): # of a card, at most 100 columns wide
     return textwrap.wrap(f'{label:11}{text}', 100, subsequent_indent=' '*11, break_on_hyphens=False)
 
-# %% ../nbs/14_inference.ipynb #659d4a7d
+# %% ../nbs/14_inference.ipynb #6f4eb037
 def model_card(
     fn='photos', # As in `weights_file`: a name, URL, file or folder
 )->str: # To be printed
@@ -261,7 +262,8 @@ def _list_of(title, items): # with dashes
     if not items: return []
     items = [f'{k}: {_words(v)}' for k,v in items.items()] if isinstance(items, dict) else items
     items = [items] if isinstance(items, str) else items
-    return ['', title, *[l for o in items for l in textwrap.wrap(f'- {_words(o)}', 100, subsequent_indent='  ')]]
+    lines = [textwrap.wrap(f'- {_words(o)}', 100, subsequent_indent='  ') for o in items]
+    return ['', title, *[l for ls in lines for l in ls]]
 
 # %% ../nbs/14_inference.ipynb #bf4473ed
 def _inputs(items): # [(file, its place below `out`)], each file once
