@@ -30,6 +30,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=[cfg['lib_name'], f"{cfg['lib_name']}.*"]),
+    package_data={cfg['lib_name']: ['weights/*.safetensors', 'weights/*.json']}, # shipped colorizers and their cards
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},

@@ -212,10 +212,28 @@ def _demo(a):
 def _colorize(a):
     from colorfast.inference import Colorizer, colorize_files
     from colorfast.sources import RUN_MARK
+    model,images = _model_and_images(a.model, a.images)
     new = not Path(a.out).exists()
-    res = colorize_files(Colorizer.load(a.model), a.images, a.out)
+    res = colorize_files(Colorizer.load(model), images, a.out)
     if new and Path(a.out).is_dir(): (Path(a.out)/RUN_MARK).touch() # no photographs to learn from
     if not res['done']: raise ValueError('no picture could be colored')
+
+# %% ../nbs/18_cli.ipynb #2aef22ed
+def _is_model(word): # and no picture nor a folder of pictures
+    at = Path(word.partition('#sha256=')[0])
+    pairs = at/'colorizer.safetensors',at.with_name(at.name+'.safetensors')
+    return at.suffix in ('.safetensors','.pt') or '://' in word or any(o.exists() for o in pairs)
+
+def _model_and_images(model, images): # of the command line; without a model the first word may be one
+    from fastai.data.transforms import get_image_files
+    first,*more = images
+    if model: return model,images
+    if not _is_model(first):
+        if more and Path(first).is_dir() and not get_image_files(first):
+            raise ValueError(f'{first} holds neither pictures nor a colorizer')
+        return 'photos',images
+    if more: return first,more
+    raise ValueError(f'{first} is a colorizer: name pictures behind it, or use it by --model {first}')
 
 # %% ../nbs/18_cli.ipynb #a5c4ed1c
 class _Parser(argparse.ArgumentParser):
@@ -292,9 +310,10 @@ def _pretrain_options(p):
     p.add_argument('--resume', action='store_true', help=_help(at, 'resume'))
 
 def _colorize_options(p):
-    p.add_argument('model', help=_help('inference.Colorizer.load', 'fn'))
-    p.add_argument('images', nargs='+', help=_help('inference.colorize_files', 'items'))
-    p.add_argument('--out', required=True, help=_help('inference.colorize_files', 'out'))
+    at = 'inference.colorize_files'
+    p.add_argument('images', nargs='+', metavar='IMAGE', help=_help(at, 'items'))
+    p.add_argument('--model', help=_help('inference.Colorizer.load', 'fn'))
+    p.add_argument('--out', default='colored', help=_help(at, 'out')+'; default: colored, where you are')
 
 # %% ../nbs/18_cli.ipynb #dc4967dc
 def _transfer_options(p):
@@ -325,7 +344,7 @@ _VERBS = dict( # verb to what runs it, its options, where its summary stands, an
     demo=(_demo, _demo_options, 'the whole story on drawn scenes, ending in a report', '--out demo'),
     scenes=(_scenes, _scenes_options, 'scenes.make_scenes', 'data/scenes --size 64'),
     pretrain=(_pretrain, _pretrain_options, 'study.run_pretrain', 'photos --out run --epochs 20'),
-    colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'run family/*.jpg --out colored'),
+    colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'family/*.jpg --out colored'),
     transfer=(_transfer, _transfer_options, 'study.run_transfer', 'segment VOC2012 --body run --out seg'),
     study=(_study, _study_options, 'study.run_study',
            '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))

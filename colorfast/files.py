@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['UserError', 'clean_text', 'atomic', 'save_json', 'load_json', 'plain_numbers', 'save_torch', 'load_torch',
-           'pair_file', 'file_sha256', 'save_weights', 'check_card', 'load_weights', 'has_bars', 'with_bar', 'say_once',
-           'Registry', 'find_name', 'path_of']
+           'pair_file', 'file_sha256', 'to_half', 'save_weights', 'check_card', 'load_weights', 'cache_dir',
+           'shipped_weights', 'weights_file', 'has_bars', 'with_bar', 'say_once', 'Registry', 'find_name', 'path_of']
 
 # %% ../nbs/00_files.ipynb #32f0659a
-import contextlib, hashlib, importlib, json, multiprocessing, os, sys
+import contextlib, hashlib, http.client, importlib, importlib.resources, json, multiprocessing, os, re, shutil
+import sys, uuid
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, url2pathname, urlopen
 import numpy as np, torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from fastai.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 
@@ -105,6 +109,14 @@ def file_sha256(
     "Checksum of a file."
     return hashlib.sha256(Path(fn).read_bytes()).hexdigest()
 
+# %% ../nbs/00_files.ipynb #17f33cb8
+def to_half(
+    weights:dict, # Tensors by name
+)->dict: # The same in half precision, where that holds them
+    "Weights at half the size; numbers that are too large for it, and whole ones, stay as they are."
+    halves = {k:v.half() for k,v in weights.items() if v.is_floating_point()}
+    return weights | {k:v for k,v in halves.items() if v.isfinite().all()}
+
 # %% ../nbs/00_files.ipynb #07b475c1
 def save_weights(
     weights:dict, # Tensors by name
@@ -115,7 +127,8 @@ def save_weights(
     fn = pair_file(fn)
     text = json.dumps(card) # what cannot be written is found before anything is
     fn.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(fn) as tmp: save_file({k:v.detach().cpu().contiguous() for k,v in weights.items()}, tmp)
+    data = save({k:v.detach().cpu().contiguous() for k,v in weights.items()})
+    with atomic(fn) as tmp: tmp.write_bytes(data) # `save_file` makes what nobody else may read
     save_json(json.loads(text) | dict(sha256=file_sha256(fn)), fn.with_suffix('.json'))
     return fn
 
@@ -137,23 +150,178 @@ def check_card(
 # %% ../nbs/00_files.ipynb #fcd9ccba
 def load_weights(
     fn, # What `save_weights` wrote: the file, or a folder with `what`.safetensors
-    what:str, # Kind that the card has to name, such as 'body'
+    what, # Kind that the card has to name, such as 'body'; or a tuple of kinds
     fields:dict=None, # As in `check_card`
-)->tuple: # Tensors by name, and the card
+)->tuple: # Tensors by name, half precision as float32; and the card
     "Read weights and card; raises `UserError` if they are not what they should be."
-    fn = pair_file(fn, what)
-    js = fn.with_suffix('.json')
-    if lost := [o for o in (fn,js) if not o.exists()]:
-        raise UserError(f'{lost[0]} not found: a {what} is the two files {fn.name} and {js.name}')
-    card = load_json(js, f'card of a {what}')
+    kinds = (what,) if isinstance(what, str) else what
+    fn,kind = pair_file(fn, kinds[0]),' or a '.join(kinds)
+    card = _card_of(fn, kind)
     found = card.get('what', 'file of another program')
-    if found!=what: raise UserError(f'{fn} holds a {found!s:.60}, expected a {what}')
-    check_card(card, fields or {}, js)
+    if found not in kinds: raise UserError(f'{fn} holds a {found!s:.60}, expected a {kind}')
+    check_card(card, fields or {}, fn.with_suffix('.json'))
     if 'sha256' in card and card['sha256']!=file_sha256(fn):
         raise UserError(f'{fn}: weights and card do not belong together (checksum): copy both files again')
-    try: return load_file(fn),card
+    try: weights = load_file(fn)
     except Exception as e:
         raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
+    return {k:v.float() if v.dtype in _HALVES else v for k,v in weights.items()},card
+
+_HALVES = torch.float16,torch.bfloat16
+
+def _card_of(fn, kind): # of a pair that is there
+    js = fn.with_suffix('.json')
+    if lost := [o for o in (fn,js) if not o.exists()]:
+        known = f"; by name there are: {', '.join(shipped_weights())}" if fn.parent==Path() else ''
+        raise UserError(f'{lost[0]} not found: a {kind} is the two files {fn.name} and {js.name}{known}')
+    return load_json(js, f'card of a {kind}')
+
+# %% ../nbs/00_files.ipynb #a8f067a4
+def cache_dir(
+)->Path: # `COLORFAST_CACHE` if set, else `colorfast` in the user's cache folder
+    "Where decoded pictures and fetched weights are kept."
+    env = os.environ.get
+    home = env('XDG_CACHE_HOME') or (env('LOCALAPPDATA') if os.name=='nt' else None) or Path.home()/'.cache'
+    return Path(env('COLORFAST_CACHE') or Path(home)/'colorfast')
+
+# %% ../nbs/00_files.ipynb #30ac2343
+def _shipped(): # where the package keeps them; it may be a zip file
+    return importlib.resources.files('colorfast')/'weights'
+
+def shipped_weights()->list: # Names that `weights_file` knows, in alphabetical order
+    "What comes with the package."
+    if not _shipped().is_dir(): return []
+    return sorted(o.name.removesuffix('.json') for o in _shipped().iterdir() if o.name.endswith('.json'))
+
+# %% ../nbs/00_files.ipynb #b4d54791
+def _is_sound(fn): # do both files of the pair lie there as they came?
+    try: return load_json(fn.with_suffix('.json')).get('sha256', '')==file_sha256(fn)
+    except (UserError,OSError): return False
+
+@contextlib.contextmanager
+def _whole_pair(fn): # a folder for both; it becomes that of `fn` if all goes well, else nothing is left
+    to = fn.parent
+    tmp,old = [to.with_name(f'part-{uuid.uuid4().hex}') for _ in range(2)]
+    try:
+        tmp.mkdir(parents=True)
+        yield tmp
+        if to.is_dir() and not _is_sound(fn): to.rename(old) # damaged since
+        try: tmp.rename(to)
+        except OSError:
+            if not _is_sound(fn): raise # else another process was faster
+    except OSError as e:
+        raise UserError(f'{to.parent} cannot be written to ({e}): set COLORFAST_CACHE') from None
+    finally:
+        for o in (tmp,old): shutil.rmtree(o, ignore_errors=True)
+
+# %% ../nbs/00_files.ipynb #c3996ab4
+def _is_url(fn): return isinstance(fn, str) and bool(re.match('(https?|file)://', fn, re.I)) # no drive C:
+
+def _checksum_of(fn): # file or URL, and what stands behind '#sha256='
+    if not isinstance(fn, str): return fn,None
+    at,_,sha = fn.rpartition('#')
+    if not at or not (_is_url(fn) or sha.startswith('sha256=')): return fn,None
+    if m := re.fullmatch('sha256=([0-9a-f]{64})', sha.lower()): return at,m[1]
+    raise UserError(f"{fn}: '#{sha:.80}' is no checksum, expected #sha256= and 64 hexadecimal digits")
+
+def _parts(url):
+    try: return urlsplit(url)
+    except ValueError as e: raise UserError(f'{url} is no address ({e})') from None
+
+def _check_protected(url, sha): # nobody on the way may exchange both files
+    at = _parts(url)
+    if sha or at.scheme=='https' or at.hostname in ('localhost','127.0.0.1','::1'): return
+    raise UserError(f'{url}: what comes by {at.scheme} can be changed on its way: use https, '
+                    'or say #sha256=... behind it')
+
+# %% ../nbs/00_files.ipynb #d69799c4
+def _fetch(url, to, most, sha): # a file of at most so many bytes
+    try:
+        _check_protected(url, sha)
+        with urlopen(Request(url, headers={'User-Agent':'colorfast'}), timeout=30) as r:
+            _check_protected(r.url, sha) # where it was sent on to
+            left = r.headers.get('Content-Length')
+            data = r.read(most+1)
+    except HTTPError as e:
+        raise UserError(f'{url} cannot be fetched: the server answers {e.code} {e.reason}') from None
+    except UserError: raise
+    except (OSError,ValueError,http.client.HTTPException) as e:
+        raise UserError(f'{url} cannot be fetched ({getattr(e, "reason", e) or type(e).__name__}): '
+                        'is the machine offline?') from None
+    if len(data)>most: raise UserError(f'{url} has more than {most:,} bytes: these are no such weights')
+    if left and len(data)!=int(left):
+        raise UserError(f'{url}: only {len(data):,} of {int(left):,} bytes came: try again')
+    to.write_bytes(data)
+
+# %% ../nbs/00_files.ipynb #d8dd8788
+def _no_file(url, fn, why): # one line about what came
+    page = fn.read_bytes()[:200].lstrip()[:1]==b'<'
+    return UserError(f'{url}: a web page came in place of a file: use the address of the file itself' if page
+                     else f'{url}: {why}')
+
+def _fetch_pair(fn, urls, sha): # weights `fn` and the card beside it
+    js = fn.with_suffix('.json')
+    _fetch(urls[1], js, 2**20, sha)
+    try: card = load_json(js)
+    except UserError: raise _no_file(urls[1], js, 'what came is no card of weights') from None
+    told = card.get('sha256')
+    if not isinstance(sha or told, str):
+        raise UserError(f'{urls[1]} names no checksum: say it, {urls[0]}#sha256=...')
+    _fetch(urls[0], fn, 2**31, sha)
+    found,want = file_sha256(fn),sha or told
+    if found!=want: raise _no_file(urls[0], fn, f'the sha256 of what came is {found}, expected {want}')
+    if told not in (None,found): raise UserError(f'{urls[1]} is the card of other weights (checksum)')
+    save_json(card | dict(sha256=found), js)
+
+# %% ../nbs/00_files.ipynb #13bd5337
+def _pair_urls(url, kind): # of weights and card; what stands behind a question mark is for both
+    at = _parts(url)
+    folder,_,name = at.path.rpartition('/')
+    name = pair_file(name or kind).name
+    names = name,name.removesuffix('.safetensors')+'.json'
+    return [at._replace(path=f'{folder}/{o}').geturl() for o in names]
+
+def _fetched(url, sha, kind): # the weights' file in the cache
+    urls = _pair_urls(url, kind)
+    key = hashlib.sha256(f'{urls[0]} {sha}'.encode()).hexdigest()[:16]
+    name = re.sub(r'[^\w.-]', '_', _parts(urls[0]).path.rpartition('/')[2])[-80:] # what Windows takes, too
+    fn = cache_dir()/'fetched'/key/name
+    if _is_sound(fn): return fn
+    with _whole_pair(fn) as tmp: _fetch_pair(tmp/name, urls, sha)
+    print(clean_text(f'{urls[0]} was fetched, and is kept in {fn.parent}'))
+    return fn
+
+# %% ../nbs/00_files.ipynb #71dd908b
+def weights_file(
+    fn, # Name of `shipped_weights`, URL (https or file), file, or folder; perhaps with '#sha256=...' behind
+    what='colorizer', # Kind of weights, or a tuple of kinds: of a folder the first that lies in it
+)->Path: # The file with the weights, its card beside it; a path that is missing comes back as it is
+    "Where the weights called `fn` lie on this machine."
+    kinds = (what,) if isinstance(what, str) else what
+    fn,sha = _checksum_of(fn)
+    if isinstance(fn, str) and fn in shipped_weights(): fn = _unzipped(fn)
+    elif _is_url(fn) and fn.lower().startswith('file:'): fn = _path_of_url(fn)
+    elif _is_url(fn): return _fetched(fn, sha, kinds[0])
+    fs = [pair_file(fn, o) for o in kinds]
+    fn = next((o for o in fs if o.exists()), fs[0])
+    if sha and fn.exists() and file_sha256(fn)!=sha:
+        raise UserError(f'{fn}: its sha256 is {file_sha256(fn)}, expected {sha}')
+    return fn
+
+# %% ../nbs/00_files.ipynb #75d09683
+def _unzipped(name): # a pair that the package ships, as files
+    fs = [_shipped()/f'{name}.{o}' for o in ('safetensors','json')]
+    if isinstance(fs[0], Path): return fs[0]
+    data = [o.read_bytes() for o in fs]
+    fn = cache_dir()/'fetched'/hashlib.sha256(data[1]).hexdigest()[:16]/fs[0].name
+    if not _is_sound(fn):
+        with _whole_pair(fn) as tmp:
+            for f,d in zip(fs, data): (tmp/f.name).write_bytes(d)
+    return fn
+
+def _path_of_url(url): # file:///C:/a%20b
+    at = _parts(url)
+    return url2pathname(at.path if at.netloc in ('','localhost') else f'//{at.netloc}{at.path}')
 
 # %% ../nbs/00_files.ipynb #5d1da361
 def has_bars()->bool: # In a notebook or a terminal, and not in a worker process

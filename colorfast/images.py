@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DataError', 'opened_photo', 'photo_from_array', 'photo_turn', 'to_rgb', 'open_photo', 'PhotoParts', 'photo_parts',
-           'check_size', 'OpenPhoto', 'CenterResize', 'cache_dir', 'clear_cache', 'file_stamp', 'mean_chroma', 'Bank']
+           'check_size', 'OpenPhoto', 'CenterResize', 'clear_cache', 'file_stamp', 'mean_chroma', 'Bank']
 
 # %% ../nbs/02_images.ipynb #21c9f1d2
 import contextlib, hashlib, io, os, shutil, tempfile, time, warnings
@@ -234,14 +234,6 @@ class CenterResize(Transform):
         raise UserError(f"method is {method!r}, expected 'crop', 'squish' or 'pad'")
     def __repr__(self): return f'CenterResize({self.size}, {self.method})'
     def encodes(self, x:Image.Image): return _resized(x, self.size, self.method)
-
-# %% ../nbs/02_images.ipynb #9a63cbde
-def cache_dir(
-)->Path: # `COLORFAST_CACHE` if set, else `colorfast` in the user's cache folder
-    "Where banks are kept."
-    env = os.environ.get
-    home = env('XDG_CACHE_HOME') or (env('LOCALAPPDATA') if os.name=='nt' else None) or Path.home()/'.cache'
-    return Path(env('COLORFAST_CACHE') or Path(home)/'colorfast')
 
 # %% ../nbs/02_images.ipynb #2f607c23
 def _stale(fn): # unused for 30 days; or for one, if unfinished or the first of its pictures is gone

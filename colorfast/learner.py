@@ -643,11 +643,13 @@ def colorizer_card(
 def save_colorizer(
     learn:ColorizeLearner, # Trained with `colorize_learner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
+    half:bool=False, # In half precision? What the pretext took from the data stays as it is
     **info # Anything to remember on the card: data, epochs, scores
 )->Path: # The file with the weights
     "Write the generator of `learn` without pickle."
     card,state = colorizer_card(learn, **info),learn.loss_func.pretext.state()
-    weights = get_model(learn.model).generator.state_dict() | {f'pretext.{k}':v for k,v in state.items()}
+    weights = get_model(learn.model).generator.state_dict()
+    weights = (to_half(weights) if half else weights) | {f'pretext.{k}':v for k,v in state.items()}
     return save_weights(weights, card, fn)
 
 # %% ../nbs/10_learner.ipynb #17bde7e5
@@ -686,12 +688,12 @@ def _rebuilt(weights, card): # network and pretext
 
 # %% ../nbs/10_learner.ipynb #5a9f7b4d
 def load_colorizer(
-    fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
+    fn, # As in `weights_file`: 'photos', a URL, a file, or the folder with colorizer.safetensors
     device=None, # None for fastai's default device
 )->tuple: # Generator in eval mode, the card, and the pretext, which decodes what the generator says
     "Build the generator that `fn` describes and fill in its weights."
+    fn = weights_file(fn, 'colorizer')
     weights,card = load_weights(fn, 'colorizer', _fields)
-    fn = pair_file(fn, 'colorizer')
     try: net,p = _rebuilt(weights, card)
     except UserError as e: raise UserError(f'{fn}: {e}') from None
     except Exception as e: # whatever torch, timm and a pretext of somebody else say to a forged card

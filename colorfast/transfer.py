@@ -170,6 +170,7 @@ def _body_card(learn, body, info):
 def save_body(
     learn, # A `ColorizeLearner`
     fn, # Where to; the suffix becomes .safetensors, and .json for the card
+    half:bool=False, # In half precision?
     **info # Anything to remember on the card: data, epochs, scores
 )->Path: # The file with the weights; where the pretext leaves several bodies, a dict of such files by name
     "Write the body of a colorizer, without pickle; several are called `fn`-NAME."
@@ -179,7 +180,9 @@ def save_body(
     cards = {k:_body_card(learn, o, info) for k,o in bodies.items()} # errors come before anything is written
     fn = pair_file(fn)
     files = {k:fn if len(bodies)==1 else fn.with_stem(f'{fn.stem}-{k}') for k in bodies}
-    for k,o in bodies.items(): save_weights(o.state_dict(), cards[k], files[k])
+    for k,o in bodies.items():
+        weights = o.state_dict()
+        save_weights(to_half(weights) if half else weights, cards[k], files[k])
     return files if len(files)>1 else first(files.values())
 
 # %% ../nbs/11_transfer.ipynb #04c3f049
@@ -200,29 +203,34 @@ def _body_of(f, weights, card, *args): # or one line that names the file
 
 # %% ../nbs/11_transfer.ipynb #fb9167f3
 def load_body(
-    fn, # What `save_body` wrote: the file, or the folder with body.safetensors
+    fn, # As in `weights_file`: 'photos', a URL, a file, or a folder with body or colorizer.safetensors
     color:bool=False, # As in `Body`
 )->Body: # An `arch`: `vision_learner(dls, load_body('body'))`
-    "Load a body as an architecture; nothing in the files is executed."
-    weights,card = load_weights(fn, 'body', _CARD)
-    return _body_of(pair_file(fn, 'body'), weights, card, color)
+    "Load a body, or that of a colorizer, as an architecture; nothing in the files is executed."
+    kinds = 'body','colorizer'
+    fn = weights_file(fn, kinds)
+    weights,card = load_weights(fn, kinds, _CARD)
+    if card['what']=='colorizer': weights = _encoder(weights)
+    return _body_of(fn, weights, card, color)
+
+def _encoder(weights): # of a U-Net
+    return {k[2:]:v for k,v in weights.items() if k.startswith('0.')}
 
 # %% ../nbs/11_transfer.ipynb #eb114b77
 _LAST = '2.1.' # the convolution that makes ab
 
 def load_unet(
-    fn, # What `save_colorizer` wrote: the file, or the folder with colorizer.safetensors
+    fn, # As in `weights_file`: 'photos', a URL, a file, or the folder with colorizer.safetensors
     color:bool=False, # As in `Body`
 )->Body: # A body like `load_body`'s, with the decoder beside it
     "Load body and decoder of a colorizer with a `SlimUnet`."
-    weights,card = load_weights(fn, 'colorizer', _CARD|dict(unet=str))
-    f = pair_file(fn, 'colorizer')
+    f = weights_file(fn, 'colorizer')
+    weights,card = load_weights(f, 'colorizer', _CARD|dict(unet=str))
     if card['unet']!='SlimUnet':
         raise UserError(f"{f}: the decoder is a {card['unet']:.80}, expected a SlimUnet: "
                         'use load_body and unet_learner')
-    enc = {k[2:]:v for k,v in weights.items() if k.startswith('0.')}
     dec = {k:v for k,v in weights.items() if k.startswith(('1.','2.')) and not k.startswith(_LAST)}
-    return _body_of(f, enc, card, color, dec)
+    return _body_of(f, _encoder(weights), card, color, dec)
 
 # %% ../nbs/11_transfer.ipynb #7a8d047c
 class LUnet(nn.Sequential):

@@ -34,6 +34,25 @@ def test_wheel_contents(wheel):
     odd = [o for o in names if not o.startswith(('colorfast/', 'colorfast-'))]
     assert not odd, f'the wheel installs more than the package: {odd}'
 
+def test_wheel_brings_weights(wheel, tmp_path):
+    "The shipped colorizer is in the wheel, and is found where a wheel is unpacked, away from the checkout and offline."
+    names = {o for o in wheel.namelist() if o.startswith('colorfast/weights/')}
+    assert names == {f'colorfast/weights/photos.{o}' for o in ('safetensors', 'json')}
+    for o in names: assert wheel.read(o) == (ROOT/o).read_bytes(), f'{o} is not that of the checkout'
+    assert wheel.getinfo('colorfast/weights/photos.safetensors').file_size <= 5*2**20
+    wheel.extractall(tmp_path/'site')
+    code = ("import numpy as np, urllib.request; from colorfast.inference import colorize; from colorfast.transfer import load_body; import colorfast.files as f; "
+            "f.urlopen = None; print(f.__file__, colorize(np.zeros((40,60), np.uint8)).size, load_body('photos'))")
+    env = {**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(tmp_path/'site'), 'COLORFAST_CACHE': str(tmp_path/'cache')}
+    out = run(sys.executable, '-c', code, cwd=tmp_path, env=env)
+    assert str(tmp_path) in out and '(60, 40)' in out and 'Body(resnet18' in out, out
+    assert not (tmp_path/'cache').exists()
+
+def test_sdist_brings_weights():
+    "MANIFEST.in and setup.py name them, for the sdist and for the wheel made of it."
+    assert 'graft colorfast/weights' in (ROOT/'MANIFEST.in').read_text().splitlines()
+    assert re.search(r"package_data=.*'weights/\*\.safetensors', 'weights/\*\.json'", (ROOT/'setup.py').read_text())
+
 def test_wheel_metadata(wheel):
     info = {Path(o).name: wheel.read(o).decode() for o in wheel.namelist() if '.dist-info/' in o}
     assert 'colorfast = colorfast.cli:main' in info['entry_points.txt']
@@ -46,7 +65,7 @@ def test_wheel_metadata(wheel):
 def test_star_import(tmp_path):
     "`from colorfast.all import *` gives what the README uses, from any folder."
     names = ['make_scenes', 'ColorizeDataLoaders', 'MultilabelDataLoaders', 'SegmentDataLoaders', 'colorize_learner', 'save_body', 'load_body',
-             'vision_learner', 'unet_learner', 'resnet18', 'APScoreMulti']
+             'vision_learner', 'unet_learner', 'resnet18', 'APScoreMulti', 'colorize', 'model_card']
     code = f'from colorfast.all import *; missing = [o for o in {names} if o not in globals()]; assert not missing, missing'
     run(sys.executable, '-c', code, cwd=tmp_path, env={**os.environ, 'MPLBACKEND': 'Agg'})
 
