@@ -168,7 +168,7 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # a score of these alone
 
-# %% ../nbs/15_study.ipynb #71895855
+# %% ../nbs/15_study.ipynb #439c406c
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -192,7 +192,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #7af6c85e
+# %% ../nbs/15_study.ipynb #58da47c3
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -215,7 +215,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #2102827a
+# %% ../nbs/15_study.ipynb #d018cc47
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -232,7 +232,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #a37371ba
+# %% ../nbs/15_study.ipynb #a46625fa
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -722,7 +722,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #22ec5514
+# %% ../nbs/15_study.ipynb #cc808190
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -972,7 +972,7 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #1705768a
+# %% ../nbs/15_study.ipynb #90bbd01f
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
@@ -980,6 +980,14 @@ def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing
     found,want = is_like(body.arch, body.max_stride),is_like(arch_name(get_arch(cfg['arch'])), cfg['max_stride'])
     if found==want: return body
     raise UserError(f'the body {name} ({fn}) is a {found}, expected a {want} as all of this study')
+
+def _check_bodies(cfg): # before anything is begun
+    for o in cfg.get('bodies') or {}: _other_body(o, cfg)
+
+def _check_sees(arm, body, base):
+    if body.sees==base.sees: return
+    raise UserError(f'the body {arm.name} sees {body.sees} channels, that of this study {base.sees}: '
+                    'compare bodies that see the same')
 
 # %% ../nbs/15_study.ipynb #c18efe11
 class _Work: # does units and stores them, here or in another process
@@ -1047,9 +1055,6 @@ def run(self:_Work, units, workers, seconds): # what is missing; the time goes t
 
 # %% ../nbs/15_study.ipynb #9adb93ad
 class _Train(_Work): # trains arms
-    def __init__(self, path, cfg, data, kind, make_body):
-        super().__init__(path, cfg, data, kind, make_body)
-        for a in _body_arms(cfg).values(): self.body_of(a) # what is wrong with them is said before work begins
     def data_of(self, u): return u.task
     def units(self, ns, seeds, trials):
         serve = {t:self.chosen(t) for t in self.tasks}
@@ -1058,11 +1063,12 @@ class _Train(_Work): # trains arms
     def chosen(self, t): return self.once(('chosen',t), partial(self.choose, t))
     def choose(self, t): # arms that are asked for and that the body can serve; says what it cannot
         arms,task,body = arms_of(self.tasks[t], self.cfg),self.task(t),self.body()
+        for a in arms.values(): _check_sees(a, self.body_of(a), body)
         lost = [k for k,a in arms.items() if a.decoder and body.weights and not body.decoder]
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #1d9adfe1
+# %% ../nbs/15_study.ipynb #d390f8e1
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
     idle = ('frozen_epochs','frozen_lr') if self.arm(arm).freeze else () if own.get('frozen_epochs') else ('frozen_lr',)
@@ -1079,7 +1085,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #999f3b4a
+# %% ../nbs/15_study.ipynb #dca00dab
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1091,7 +1097,7 @@ def of(self:_Train, u): # settings of one training
     own = self.cfg[u.task]|_trials(self.cfg)[u.trial] if u.trial is not None else self.tuned(u.task, u.recipe or u.arm)
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #8c61c2c1
+# %% ../nbs/15_study.ipynb #1985739e
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1217,7 +1223,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #2b06102a
+# %% ../nbs/15_study.ipynb #d953a617
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
@@ -1368,6 +1374,7 @@ def run_study(
     "Pretrain, transfer in pairs over seeds, compare; what is done is not done again."
     cfg = cfg or get_preset()
     _check_run(cfg, out, colorize_data, downstream_data)
+    _check_bodies(cfg)
     _check_pretext(cfg)
     out = _begin_run(out)
     config = cfg | dict(seeds=seeds, colorize_data=str(colorize_data), downstream_data=str(downstream_data),
@@ -1422,6 +1429,7 @@ def run_transfer(
     arch = make()
     cfg |= dict(arch=arch.arch, max_stride=arch.max_stride)
     _check_run(cfg, out, data)
+    _check_bodies(cfg)
     config = cfg|dict(task=task.name, data=str(data), kind=kind, body=str(body), seeds=seeds)
     out = _begin_run(out)
     _same_config(out, config)
