@@ -143,7 +143,7 @@ def _named(text): # 'ceiling=run/body' as {'ceiling':'run/body'}
     if not (key and eq and val): raise _expected(text, 'NAME=FILE, such as ceiling=run/body')
     return {key:val}
 
-# %% ../nbs/18_cli.ipynb #54f3a6b4
+# %% ../nbs/18_cli.ipynb #2cffff48
 def _merged(over, new): # settings within settings, too
     for k,v in new.items():
         both = isinstance(v, dict) and isinstance(over.get(k), dict)
@@ -272,7 +272,7 @@ def _downstream(p, where): # options of everything that trains labelled tasks
     p.add_argument('--workers', type=_count, help=_help(where, 'workers', False) +
                    '; default: one a core, up to four; with a graphics card one')
     p.add_argument('--bodies', type=_named, nargs='+', action='extend', metavar='NAME=FILE',
-                   help=_preset_help('bodies'))
+                   help=_help('study.PRESETS.demo', 'bodies', False))
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR',
                    help='learning rates that each arm tries on validation images first')
     p.add_argument('--tune', type=_tried, nargs='+', action='extend', metavar='NAME=V,V',

@@ -277,7 +277,7 @@ def freeze_body(
     learn.freeze()
     learn.add_cb(BnFreeze())
 
-# %% ../nbs/11_transfer.ipynb #40a4f396
+# %% ../nbs/11_transfer.ipynb #8b0b162a
 def unfreeze_body(
     learn, # After `freeze_body`
 ):
@@ -286,7 +286,7 @@ def unfreeze_body(
     learn.train_bn,learn.opt = True,None
     learn.unfreeze()
 
-# %% ../nbs/11_transfer.ipynb #d44ed380
+# %% ../nbs/11_transfer.ipynb #ae9a81de
 class FeatureNorm(nn.Module):
     "Standardize features `(bs,nf)` as batch norm does, without a scale and shift to learn."
     def __init__(self,
@@ -299,9 +299,9 @@ class FeatureNorm(nn.Module):
     def forward(self, x):
         "By the batch's own statistics in training, where it has more than one picture"
         own = self.training and len(x)>1
-        return F.batch_norm(x, self.mean, self.var, training=own, momentum=self.momentum)
+        return F.batch_norm(x.float(), self.mean, self.var, training=own, momentum=self.momentum)
 
-# %% ../nbs/11_transfer.ipynb #a8c5ae34
+# %% ../nbs/11_transfer.ipynb #470d39d1
 def _n_features(body): # maps that a body gives; nothing random is drawn for it
     with no_random(): return num_features_model(body.layers(False))
 
