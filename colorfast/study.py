@@ -66,7 +66,8 @@ class Task:
         lr=4e-3, # Peak learning rate of the task; two of them: of the first layers, and of the head
         wd=None, # Weight decay of the task; two of them: of the body, and of the head; None: fastai's .01
         frozen_epochs=0, # How many of the epochs come first and train the head alone
-        frozen_lr=None)) # Peak learning rate of these; None: the head's
+        frozen_lr=None, # Peak learning rate of these; None: the head's
+        quick=False)) # bfloat16 where the processor is fast at it, and validation after the last epoch alone?
     def loaders(self,
         data, # Folder with labels
         kind:str=None, # Kind of data; None: from the layout
@@ -168,7 +169,7 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # a score of these alone
 
-# %% ../nbs/15_study.ipynb #439c406c
+# %% ../nbs/15_study.ipynb #14bf7ae8
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -192,7 +193,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #58da47c3
+# %% ../nbs/15_study.ipynb #30ecfd2e
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -215,7 +216,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #d018cc47
+# %% ../nbs/15_study.ipynb #7616f32f
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -232,7 +233,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #a46625fa
+# %% ../nbs/15_study.ipynb #f21f81a0
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -423,7 +424,7 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     **{k:_names for k in ('arms','tasks','protocols')},
     **{k:(_is_text, 'a name') for k in ('arch','pretext','unet')},
     probe=(_or_none(_is_text), 'the name of a protocol'),
-    color=(lambda o: isinstance(o,bool), 'true or false'),
+    **{k:(lambda o: isinstance(o,bool), 'true or false') for k in ('color','quick')},
     size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), lr=(_is_rate, 'a number above 0'),
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     head=(lambda o: isinstance(o,dict) or _is_text(o), 'fastai or linear, or values by name'),
@@ -695,7 +696,7 @@ def task_learner(
 )->Learner: # Frozen or unfrozen
     "The learner of one arm."
     arm = get_arm(arm)
-    learn = get_task(task).learner(dls, body, arm, cfg)
+    learn = get_task(task).with_settings(cfg).learner(dls, body, arm, cfg)
     if arm.freeze: arm.freeze(learn)
     else: learn.unfreeze()
     return learn
@@ -708,9 +709,17 @@ def _set_decay(learn, wd): # of everything, or of the body and of the head
     n = len(learn.opt.param_lists)
     if wd is not None: learn.wd = [wd[0]]*(n-1)+[wd[1]] if is_listy(wd) else wd
 
+class _LastValid(Callback): # validates after the last epoch alone, which is what is tuned by
+    order,remove_on_fetch = Recorder.order+1,True
+    def before_validate(self):
+        if self.epoch+1<self.n_epoch: raise CancelValidException()
+    def after_epoch(self): # what was not measured is no number
+        self.recorder.values[-1] = L(math.nan if o is None else o for o in self.recorder.values[-1])
+
 def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first, where that is asked for
     first,got = 0 if arm.freeze else cfg.get('frozen_epochs') or 0,[]
     _set_decay(learn, cfg.get('wd'))
+    if cfg.get('quick'): learn.add_cbs([AutoCast(), _LastValid()])
     if first:
         freeze_body(learn)
         lr = cfg.get('frozen_lr') or _top(cfg['lr'])
@@ -722,7 +731,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #cc808190
+# %% ../nbs/15_study.ipynb #035afbca
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -972,7 +981,7 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #90bbd01f
+# %% ../nbs/15_study.ipynb #a1cf9cc3
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
@@ -1068,7 +1077,7 @@ class _Train(_Work): # trains arms
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #d390f8e1
+# %% ../nbs/15_study.ipynb #2b4f7a61
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
     idle = ('frozen_epochs','frozen_lr') if self.arm(arm).freeze else () if own.get('frozen_epochs') else ('frozen_lr',)
@@ -1085,7 +1094,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #dca00dab
+# %% ../nbs/15_study.ipynb #4f6df0bb
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1097,7 +1106,7 @@ def of(self:_Train, u): # settings of one training
     own = self.cfg[u.task]|_trials(self.cfg)[u.trial] if u.trial is not None else self.tuned(u.task, u.recipe or u.arm)
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #1985739e
+# %% ../nbs/15_study.ipynb #d6276891
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1223,7 +1232,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #d953a617
+# %% ../nbs/15_study.ipynb #9836b8cf
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
