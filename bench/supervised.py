@@ -65,17 +65,23 @@ def read_classes(data):
     return src
 
 class Shown(Callback):
-    "One cycle over a number of pictures shown; the last epoch ends when they have been."
-    order = 55 # before the lines and the checkpoint
-    def __init__(self, pictures, lr): store_attr()
+    "One cycle over a number of batches; the last epoch has a random part of the pictures."
+    def __init__(self, batches, lr): store_attr()
+    def before_epoch(self):
+        dl = self.dls.train
+        left,draw = (self.batches-self.epoch*len(dl))*dl.bs,type(dl).shuffle_fn
+        dl.shuffle_fn = lambda idxs: draw(dl, idxs)[:left]
     def before_batch(self):
         if not self.training: return
-        done = self.epoch*len(self.dls.train)+self.iter # batches
-        total = self.pictures/self.dls.train.bs
-        if done>=total: raise CancelTrainException()
-        p,warm = done/total,.25
-        lr = self.lr*(1/25+(1-1/25)*(1-math.cos(math.pi*p/warm))/2) if p<warm else self.lr*max(1e-5, (1+math.cos(math.pi*(p-warm)/(1-warm)))/2)
-        self.opt.set_hyper('lr', lr)
+        p,warm = (self.epoch*len(self.dls.train)+self.iter)/self.batches,.25
+        up,down = (1-math.cos(math.pi*p/warm))/2,(1+math.cos(math.pi*(p-warm)/(1-warm)))/2
+        self.opt.set_hyper('lr', self.lr*(.04+.96*up if p<warm else max(1e-5, down)))
+
+def adam_w(params, lr=2e-3, **kwargs):
+    "PyTorch's fused AdamW in fastai's wrapper, whose state a checkpoint can hold"
+    opt = OptimWrapper(params, torch.optim.AdamW, lr=1e-3, fused=True, **kwargs)
+    opt.set_hyper('lr', lr)
+    return opt
 
 def supervise(data, out, pictures=None, epochs=1., arch='resnet18', size=64, max_stride=None, bs=64, lr=2e-3, wd=.01, zoom=1., limit=None, seed=0, lines=60.):
     "Train, and leave the body in `out`; its card"
@@ -85,20 +91,20 @@ def supervise(data, out, pictures=None, epochs=1., arch='resnet18', size=64, max
     out.mkdir(parents=True, exist_ok=True)
     (out/RUN_MARK).touch()
     per_epoch = len(dls.train)*dls.train.bs
-    pictures = pictures or round(epochs*per_epoch)
-    n = max(1, math.ceil(pictures/per_epoch))
+    batches = max(1, math.ceil((pictures or epochs*per_epoch)/dls.train.bs))
+    pictures,n = batches*dls.train.bs,math.ceil(batches/len(dls.train)) # whole batches
     max_stride = max_stride or default_stride(size)
     body = scratch_body(arch, max_stride)
     set_seed(seed)
     learn = vision_learner(dls, body, pretrained=False, custom_head=linear_head(body, len(src.vocab)), init=None, loss_func=CrossEntropyLossFlat(),
-                           metrics=accuracy, cbs=[ChannelsLast(), AutoCast()], wd=wd, path=out)
+                           metrics=accuracy, opt_func=adam_w, cbs=[ChannelsLast(), AutoCast()], wd=wd, path=out)
     asked = dict(arch=arch_name(get_arch(arch)), size=size, max_stride=max_stride, lr=lr, wd=wd, zoom=zoom, limit=limit, shown=pictures)
     cp = Checkpoint(out/'checkpoint.pth', seed, settings=asked)
     start = cp.resume(learn)
     log = LineLog(out/'log.csv', echo=True, prefix='supervised  ', start=start, every=lines)
     print(f'{len(dls.train_ds)} photographs of {len(src.vocab)} classes to train, {len(dls.valid_ds)} to validate; {pictures} are shown in {n} epochs'
           +(f', of which {start} are done' if start else ''), flush=True)
-    with learn.no_bar(), learn.no_logging(): learn.fit(n, lr, cbs=[cp, log, Shown(pictures, lr)], start_epoch=start)
+    with learn.no_bar(), learn.no_logging(): learn.fit(n, lr, cbs=[cp, log, Shown(batches, lr)], start_epoch=start)
     res = dict(zip(learn.recorder.metric_names[1:-1], map(float, cp.rows[-1][1:]))) if cp.rows else {}
     weights = dict(zip(body.layers(False).state_dict(), learn.model[0].state_dict().values()))
     card = dict(what='body', arch=asked['arch'], max_stride=max_stride, n_in=1, input='RGB in [0,1], (bs,3,h,w); inside L*/50-1', pretext='labels', label_free=False,

@@ -81,7 +81,7 @@ def _gain_row(g, s): # a gain and its two intervals, as text
     sure = _ci(g['ci95'], s) if g['over'].startswith('seeds') else ''
     return [_signed(g['mean'], s), sure, _ci(g.get('images'), s)]
 
-# %% ../nbs/17_report.ipynb #1e9e014d
+# %% ../nbs/17_report.ipynb #06256019
 _BEST,_SAME = 'best recipe of each','same recipe, as chosen by {}' # the names of the two comparisons
 
 def _recipe_cells(o, a, b, arms, k, s): # of a pair with one recipe, or each with its own
@@ -105,7 +105,7 @@ def recipes_table(
     sure = '95 % interval over seeds (t)',f'over {scored_images(r)} ({_interval_by(results, task)})'
     return pd.DataFrame(rows, columns=['labelled pictures','comparison','arm','against','gain',*sure])
 
-# %% ../nbs/17_report.ipynb #88c7a46e
+# %% ../nbs/17_report.ipynb #25de0bfd
 def protocols_table(
     results:dict, # As in results.json
 )->pd.DataFrame: # A row for each protocol and score
@@ -152,7 +152,7 @@ def _color_sentence(c):
 def _same_sentence(task, whose, base, ours, gain): # beside that of the best recipes
     k,s = first(task.scores.items())
     g = _ci(gain[k]['ci95'], s)
-    return (f"{(task.title or task.name).capitalize()}, both with the recipe chosen by {whose}: {ours} "
+    return (f"{(task.title or task.name).capitalize()}, {_SAME.format(whose)}: {ours} "
             f"{_signed(gain[k]['mean'], s)} {s.points} against {base}{f' ({g})' if g else ''}.")
 
 def _task_sentence(task, base, ours, gain):

@@ -169,7 +169,7 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # a score of these alone
 
-# %% ../nbs/15_study.ipynb #14bf7ae8
+# %% ../nbs/15_study.ipynb #8e870966
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -193,7 +193,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #30ecfd2e
+# %% ../nbs/15_study.ipynb #efdae3c7
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -216,7 +216,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #7616f32f
+# %% ../nbs/15_study.ipynb #bb8b5db3
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -233,7 +233,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #f21f81a0
+# %% ../nbs/15_study.ipynb #78d232b5
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -710,11 +710,9 @@ def _set_decay(learn, wd): # of everything, or of the body and of the head
     if wd is not None: learn.wd = [wd[0]]*(n-1)+[wd[1]] if is_listy(wd) else wd
 
 class _LastValid(Callback): # validates after the last epoch alone, which is what is tuned by
-    order,remove_on_fetch = Recorder.order+1,True
+    remove_on_fetch = True
     def before_validate(self):
         if self.epoch+1<self.n_epoch: raise CancelValidException()
-    def after_epoch(self): # what was not measured is no number
-        self.recorder.values[-1] = L(math.nan if o is None else o for o in self.recorder.values[-1])
 
 def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first, where that is asked for
     first,got = 0 if arm.freeze else cfg.get('frozen_epochs') or 0,[]
@@ -731,7 +729,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #035afbca
+# %% ../nbs/15_study.ipynb #47adedd0
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -756,6 +754,8 @@ def transfer_run(
 # %% ../nbs/15_study.ipynb #b6c973f6
 def _curves(learn): # the loss of each batch, and what each epoch recorded
     rows = [[float(x) for x in o] for o in learn.recorder.values]
+    n = max(map(len, rows), default=0)
+    rows = [o+[math.nan]*(n-len(o)) for o in rows] # of an epoch without validation
     return dict(losses=np.array([float(o) for o in learn.recorder.losses]), valid=np.array(rows))
 
 # %% ../nbs/15_study.ipynb #971ec3e9
@@ -981,7 +981,7 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #a1cf9cc3
+# %% ../nbs/15_study.ipynb #c4a6011d
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
@@ -1077,11 +1077,12 @@ class _Train(_Work): # trains arms
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #2b4f7a61
+# %% ../nbs/15_study.ipynb #d1fbfdb4
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
-    idle = ('frozen_epochs','frozen_lr') if self.arm(arm).freeze else () if own.get('frozen_epochs') else ('frozen_lr',)
-    idle = {*idle, *({'head'}-self.cfg[task].keys())}
+    freeze,idle = self.arm(arm).freeze,{'head'}-self.cfg[task].keys()
+    if freeze or not own.get('frozen_epochs'): idle |= {'frozen_epochs','frozen_lr'} if freeze else {'frozen_lr'}
+    if freeze is freeze_body: own = own | dict(lr=_top(own['lr']), wd=_top(own.get('wd')))
     return json.dumps({k:v for k,v in sorted(own.items()) if k not in idle})
 
 @patch
@@ -1094,7 +1095,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #4f6df0bb
+# %% ../nbs/15_study.ipynb #3a6f172c
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1106,7 +1107,7 @@ def of(self:_Train, u): # settings of one training
     own = self.cfg[u.task]|_trials(self.cfg)[u.trial] if u.trial is not None else self.tuned(u.task, u.recipe or u.arm)
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #d6276891
+# %% ../nbs/15_study.ipynb #337eb42c
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1232,7 +1233,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #9836b8cf
+# %% ../nbs/15_study.ipynb #68afc6b6
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
