@@ -128,6 +128,25 @@ def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     return val
 
 # %% ../nbs/18_cli.ipynb #f3169a4b
+def _value(text): # '1e-3', 'linear', or two as in '1e-4:1e-3'
+    vs = text.split(':')
+    if not 0<len(vs)<3 or not all(vs): raise _expected(text, 'a value, or two as in 1e-4:1e-3')
+    number = lambda o: int(o) if o.isascii() and o.isdigit() else float(o)
+    try: vs = [number(o) for o in vs]
+    except ValueError: vs = [text]
+    return vs if len(vs)>1 else vs[0]
+
+def _tried(text): # 'lr=1e-3,4e-3' as {'lr':[.001,.004]}
+    key,eq,val = text.partition('=')
+    if not (key and eq and val): raise _expected(text, 'NAME=VALUE,VALUE, such as lr=1e-3,4e-3')
+    return {key:[_value(o.strip()) for o in val.split(',')]}
+
+def _named(text): # 'ceiling=run/body' as {'ceiling':'run/body'}
+    key,eq,val = text.partition('=')
+    if not (key and eq and val): raise _expected(text, 'NAME=FILE, such as ceiling=run/body')
+    return {key:val}
+
+# %% ../nbs/18_cli.ipynb #2cffff48
 def _merged(over, new): # settings within settings, too
     for k,v in new.items():
         both = isinstance(v, dict) and isinstance(over.get(k), dict)
@@ -142,6 +161,8 @@ def _settings(a, preset='demo', **over): # a preset, changed by what was typed
     over = {k:v for k,v in over.items() if v is not None}
     if getattr(a, 'color', False): over['color'] = True
     if getattr(a, 'tune_lr', None): over['tune'] = dict(lr=a.tune_lr)
+    for k in ('tune','bodies'):
+        for o in getattr(a, k, None) or []: over[k] = over.get(k, {}) | o
     arms = getattr(a, 'arms', None) or get_preset(preset)['arms']
     if getattr(a, 'decoder', False): arms = arms+['pretrained_unet']
     if getattr(a, 'frozen', False): arms = arms+['scratch_frozen','pretrained_frozen']
@@ -275,8 +296,13 @@ def _downstream(p, where): # options of everything that trains labelled tasks
     p.add_argument('--seeds', type=_count, default=1, help=_help(where, 'seeds'))
     p.add_argument('--workers', type=_count, help=_help(where, 'workers', False) +
                    '; default: one a core, up to four; with a graphics card one')
+    p.add_argument('--bodies', type=_named, nargs='+', action='extend', metavar='NAME=FILE',
+                   help=_help('study.PRESETS.demo', 'bodies', False))
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR',
                    help='learning rates that each arm tries on validation images first')
+    p.add_argument('--tune', type=_tried, nargs='+', action='extend', metavar='NAME=V,V',
+                   help='more of what each arm tries, in every combination: lr=1e-3,1e-4:4e-3 (two rates: of the '
+                        'first layers and of the head), wd=.01,.1 head=fastai,linear frozen_epochs=0,8 epochs=16,32')
 
 # %% ../nbs/18_cli.ipynb #bbb73c61
 def _demo_options(p):

@@ -122,7 +122,7 @@ def _score_panel(ax, res, task, arms):
         ax.plot([i]*len(ours), ours, 'o', color=arms[a].color)
         base = score.scale*np.array(res[b][key]) if b in names else ()
         for x,y in zip(ours, base): ax.plot([names.index(b),i], [y,x], '-', color=arms[a].color, lw=1)
-    words = [arms[a].label.replace(', ', ',\n') for a in names]
+    words = [arms[a].label.replace(', ', ',\n').replace(' (', '\n(') for a in names]
     n = len(names)
     ax.set(xticks=range(n), xlim=(-.4,n-.6), title=task.title or task.name, ylabel=score.axis)
     ax.set_xticklabels(words, fontsize=8 if len(names)>2 else None)

@@ -60,10 +60,14 @@ class Task:
     probes = False         # Are its labels what a probe is fitted to? Then pretraining is watched with them
     figure = ''            # Name of the file that `draw` fills; '': answers_NAME
     interval_by = 'bootstrap' # How `interval` is made, for tables
-    presets = dict(demo=dict( # Settings by preset; demo's where a preset is missing
+    presets = dict(demo=dict( # Settings by preset; demo's where a preset or a setting is missing
         epochs=16, # Epochs of the task
         bs=16, # Pictures a batch of the task
-        lr=4e-3)) # Peak learning rate of the task
+        lr=4e-3, # Peak learning rate of the task; two of them: of the first layers, and of the head
+        wd=None, # Weight decay of the task; two of them: of the body, and of the head; None: fastai's .01
+        frozen_epochs=0, # How many of the epochs come first and train the head alone
+        frozen_lr=None, # Peak learning rate of these; None: the head's
+        quick=False)) # bfloat16 where the processor is fast at it, and validation after the last epoch alone?
     def loaders(self,
         data, # Folder with labels
         kind:str=None, # Kind of data; None: from the layout
@@ -118,6 +122,13 @@ def check(self:Task,
 ):
     "Raise `UserError` for settings that cannot work"
 
+@patch
+def with_settings(self:Task,
+    cfg:dict, # Settings of this task
+)->Task: # Itself, or a copy that differs in `scores` and the like
+    "The task as these settings have it"
+    return self
+
 # %% ../nbs/15_study.ipynb #612fe11d
 def scored_split(
     dls, # Loaders of any kind
@@ -148,33 +159,106 @@ def _preds(learn, i):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(ds_idx=i)
 
 # %% ../nbs/15_study.ipynb #9486589e
+_HEADS = Registry('head') # name to a function of body, classes and options that gives arguments of vision_learner
+_HEADS.add('fastai', lambda body, n_out, **kw: kw)
+_HEADS.add('linear', lambda body, n_out: dict(custom_head=linear_head(body, n_out), init=None))
+
+def _head_of(o): # kind and options of what is set as a head
+    if isinstance(o, str): return o,{}
+    return o.get('kind', 'fastai'),{k:v for k,v in o.items() if k!='kind'}
+
+def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # a score of these alone
+
+# %% ../nbs/15_study.ipynb #8e870966
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
+    classes = None # Names of those whose mean the first score is; None: of all
     scores = dict(map=Score('mean average precision'), exact_match=Score('exact match'),
                   accuracy=Score('element-wise accuracy'), f1=Score('macro F1'))
-    presets = dict(demo=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1)), # fastai's .5 wants more epochs
-                   paper=dict(epochs=20, bs=16, lr=1e-3, head={})) # all chosen
+    presets = dict(demo=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1), # fastai's .5 wants more epochs
+                             classes=None),
+                   paper=dict(epochs=20, bs=16, lr=1e-3, head={}, classes=None)) # all chosen
     def loaders(self, data, kind=None, **kw):
         "`MultilabelDataLoaders` of any kind of data"
-        return source_dls(MultilabelDataLoaders, data, kind, **kw)
+        dls = source_dls(MultilabelDataLoaders, data, kind, **kw)
+        if bad := [o for o in self.classes or [] if o not in dls.vocab]:
+            names = some_names(list(map(str, dls.vocab)), 99)
+            raise UserError(f'{data}: no class is called {some_names(bad)}, expected names out of {names}')
+        return dls
     def learner(self, dls, body, arm, cfg):
         "fastai's `vision_learner`"
-        kw = dict(metrics=MeanAP(), cbs=ChannelsLast()) | cfg.get('head', {})
+        kind,options = _head_of(cfg.get('head', {}))
+        kw = dict(metrics=self.metric(dls), cbs=ChannelsLast())
+        kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
-    def score(self, learn, dls):
-        "The four scores, average precision by class, and the predictions"
-        i,split = scored_split(dls)
-        thresh = best_threshold(*_preds(learn, 1))
-        preds,targs = _preds(learn, i)
-        res = multilabel_scores(preds, targs, thresh, vocab=dls.vocab) | dict(split=split, thresh=thresh)
-        ap = average_precision(preds, targs)
-        res['each_class'] = {str(k):None if np.isnan(v) else float(v) for k,v in zip(dls.vocab, ap)}
-        return res,dict(preds=preds.numpy().astype(np.float32), targs=targs.numpy().astype(np.float32))
-    def interval(self, ours, base):
-        "Over pictures, mean over seeds"
-        p,b = [np.stack([a['preds'] for a in o]) for o in (ours,base)]
-        return map_ci(p, ours[0]['targs'], base=b)['ci95']
+
+# %% ../nbs/15_study.ipynb #efdae3c7
+@patch
+def check(self:Multilabel,
+    cfg:dict, # Settings of this task
+):
+    "Is there such a head, and does it take these options?"
+    kind,options = _head_of(cfg.get('head', {}))
+    try: inspect.signature(find_name(_HEADS, kind)).bind(None, 1, **options)
+    except TypeError: raise UserError(f"the head {kind} takes no {', '.join(options)}: leave it out") from None
+
+@patch
+def with_settings(self:Multilabel,
+    cfg:dict, # Settings of this task
+)->Task: # With `classes`: a copy that has one score more
+    "The task as these settings have it"
+    if not cfg.get('classes'): return self
+    res,(main,*more) = copy(self),type(self).scores.items()
+    res.classes = list(cfg['classes'])
+    n = f"{len(res.classes)} class{'es'*(len(res.classes)>1)}"
+    res.scores = dict(map=Score(f'{main[1].label}, {n}'), map_all=Score(f'{main[1].label}, all classes'))
+    res.scores |= dict(more)
+    return res
+
+# %% ../nbs/15_study.ipynb #bb8b5db3
+@patch
+def columns(self:Multilabel,
+    dls, # Its loaders
+)->list|None: # Numbers of the classes that count; None: all do
+    "Where the named classes stand"
+    return self.classes and [list(dls.vocab).index(o) for o in self.classes]
+
+@patch
+def metric(self:Multilabel,
+    dls, # Its loaders
+)->AccumMetric: # `MeanAP`, of the classes that count
+    "What is tuned by"
+    res,at = MeanAP(),self.columns(dls)
+    if at: res.func = partial(_some_classes, res.func, at)
+    return res
+
+# %% ../nbs/15_study.ipynb #78d232b5
+@patch
+def score(self:Multilabel,
+    learn, # Trained
+    dls, # Its loaders
+)->tuple: # As `Task.score`
+    "The four scores, average precision by class, and the predictions"
+    i,split = scored_split(dls)
+    thresh = best_threshold(*_preds(learn, 1))
+    preds,targs = _preds(learn, i)
+    res = multilabel_scores(preds, targs, thresh, vocab=dls.vocab) | dict(split=split, thresh=thresh)
+    if at := self.columns(dls): res |= dict(map=mean_ap(preds[:,at], targs[:,at]), map_all=res['map'])
+    ap = average_precision(preds, targs)
+    res['each_class'] = {str(k):None if np.isnan(v) else float(v) for k,v in zip(dls.vocab, ap)}
+    arrays = dict(preds=preds.numpy().astype(np.float32), targs=targs.numpy().astype(np.float32))
+    return res,arrays | (dict(columns=np.array(at)) if at else {})
+
+@patch
+def interval(self:Multilabel,
+    ours:list, # Arrays of `score`, a dict a seed
+    base:list, # The same of the arm that it is held against
+)->list|None: # As `Task.interval`, of the classes that count
+    "Over pictures, mean over seeds"
+    at = ours[0].get('columns', slice(None))
+    p,b = [np.stack([a['preds'] for a in o])[...,at] for o in (ours,base)]
+    return map_ci(p, ours[0]['targs'][:,at], base=b)['ci95']
 
 # %% ../nbs/15_study.ipynb #cab71cb8
 _UNETS = Registry('unet')
@@ -231,6 +315,8 @@ class Arm:
     decoder:bool=False # The colorizer's decoder, too?
     against:str=None # Name of the arm that it is compared with; None: with none
     freeze:callable=None # Freezes what is not trained, of the learner it is called with; None: nothing
+    body:str=None # Name in the setting `bodies` of the body that it has; None: the study's own
+    with_labels:bool=False # Was its body trained with labels? Then tables say so
     def serves(self,
         task:Task, # The task
         body:Body, # The body
@@ -255,7 +341,7 @@ TASKS.add('multilabel', Multilabel())
 TASKS.add('segment', Segment())
 
 _TAKEN = ('colorization','protocols','config','environment','gain','gains','n_train','split','each_class',
-          'budgets','tuning','tune','seconds') # keys of results.json and of the store
+          'budgets','tuning','tune','seconds','same_recipe') # keys of results.json and of the store
 
 def _same(a, b): # is `b` what stands in a registry as `a`, or made of it?
     return a==b or type(b) is a or (type(a) is type(b) and not isinstance(b, Arm))
@@ -318,7 +404,9 @@ PRESETS = dict(
         arms=['scratch','pretrained'], # What is compared, names or module:Name
         budgets=[], # Numbers of labelled training pictures to try beside all of them, such as 50,100,200
         color=False, # Let the bodies see color, from zero; else they see lightness, as in pretraining
-        tune={}, # Values of lr or epochs that each arm tries on validation images first
+        bodies={}, # More bodies to compare, name to file or folder; a frozen arm, too, where there are such
+        tune={}, # Values of lr, wd, epochs ... that each arm tries on validation images first
+        same_recipe='base', # After tuning also pairs with the settings of: base, both in turn, or never
         probe='linear', # Protocol that watches the body while it learns to color; None: no one does
         protocols=[], # Protocols that judge the body, and a random one beside it, names or module:Name
         scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)), # Drawn data of the demo
@@ -334,12 +422,13 @@ PRESETS = dict(
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
 for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
-_TUNABLE = ('lr','epochs')
+_TUNABLE = ('lr','epochs','wd','head','frozen_epochs','frozen_lr')
 
 # %% ../nbs/15_study.ipynb #2d8fe1d4
 def _is_count(o): return type(o) is int and o>0
 def _is_number(o): return isinstance(o,(int,float)) and not isinstance(o,bool) and math.isfinite(o) and o>0
 def _is_rate(o): return len(o) in (1,2) and all(map(_is_number, o)) if is_listy(o) else _is_number(o)
+def _is_decay(o): return len(o)==2 and all(map(_is_decay, o)) if is_listy(o) else o==0 or _is_number(o)
 def _is_text(o): return isinstance(o,str) and bool(o.strip())
 def _or_none(f): return lambda o: o is None or f(o)
 def _list_of(f): return lambda o: isinstance(o,(list,tuple)) and all(map(f, o))
@@ -356,7 +445,7 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     **{k:_names for k in ('arms','tasks','protocols')},
     **{k:(_is_text, 'a name') for k in ('arch','pretext','unet','loss','adv')},
     probe=(_or_none(_is_text), 'the name of a protocol'),
-    color=(lambda o: isinstance(o,bool), 'true or false'),
+    **{k:(lambda o: isinstance(o,bool), 'true or false') for k in ('color','quick')},
     size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), lr=(_is_rate, 'a number above 0'),
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     drop_gray=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
@@ -367,7 +456,13 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
     start=(_or_none(_is_text), 'a name, folder or file'),
     first=(lambda o: isinstance(o,dict), 'settings by name'),
-    head=(lambda o: isinstance(o,dict), 'values by name'),
+    head=(lambda o: isinstance(o,dict) or _is_text(o), 'fastai or linear, or values by name'),
+    classes=(_or_none(lambda o: len(o)>0 and _list_of(_is_text)(o)), 'names of classes, such as car,person'),
+    wd=(_or_none(_is_decay), '0 or a number above it, or two of them'),
+    frozen_epochs=(lambda o: type(o) is int and o>=0, '0 or a whole number above it'),
+    frozen_lr=(_or_none(_is_number), 'a number above 0'),
+    bodies=(lambda o: isinstance(o,dict) and all(map(_is_text, o.values())), 'files by name'),
+    same_recipe=(lambda o: o in ('base','both','never'), 'base, both or never'),
     schedule=(lambda o: o in ('one_cycle','flat'), 'one_cycle or flat'),
     budgets=(_list_of(_is_count), 'whole numbers of pictures, such as 50,100'))
 
@@ -378,7 +473,11 @@ def _check(cfg, where=''): # is every setting of its kind? `where`: the task tha
         if not fits(v): raise UserError(f"setting '{where}{k}' is {v!r:.80}, expected {words}")
 
 def _check_tune(tune): # what each arm tries
-    for k,vs in tune.items():
+    for o in tune if isinstance(tune, list) else ():
+        if not (isinstance(o, dict) and o): raise UserError(f"a trial is {o!r:.80}, expected values by name")
+        for k in o: _one_of('setting', f'tune.{k}', [f'tune.{p}' for p in _TUNABLE])
+        _check(o, 'tune.')
+    for k,vs in tune.items() if isinstance(tune, dict) else ():
         if not (isinstance(vs, (list,tuple)) and len(vs)):
             raise UserError(f"setting 'tune.{k}' is {vs!r:.80}, expected a list of values")
         for v in vs: _check({k:v}, 'tune.')
@@ -390,6 +489,13 @@ def _check_first(cfg): # the settings of a run before
     if cfg['first'] and cfg['start']: cfg['first'] = {} # somebody has done it
 
 # %% ../nbs/15_study.ipynb #794c4f75
+def _trials(cfg): # what an arm tries: every combination, or as it is listed
+    tune = cfg['tune']
+    if isinstance(tune, list): return tune
+    return [dict(zip(tune, o)) for o in itertools.product(*tune.values())] if tune else []
+
+def _tuned_keys(cfg): return list(dict.fromkeys(k for o in _trials(cfg) for k in o))
+
 def _is_plain(o): return o is None or isinstance(o, (str,int,float,list,dict))
 
 def _one_of(what, k, known): # or one line
@@ -397,12 +503,13 @@ def _one_of(what, k, known): # or one line
 
 def _changed(cfg, k, v): # entry `k`, changed to `v`
     old = cfg[k]
-    if not isinstance(old, dict): return v
+    if not isinstance(old, dict) or (k=='tune' and isinstance(v, list)): return v
     if not isinstance(v, dict):
         raise UserError(f"setting '{k}' is {v!r:.80}, expected values by name, such as {k}.epochs=5")
-    for o in v if k not in ('scenes','first') else ():
-        if o not in (known := old or _TUNABLE): _one_of('setting', f'{k}.{o}', [f'{k}.{p}' for p in known])
-    return dict(v) if k=='tune' else old|v # trials are listed anew
+    for o in v if k not in ('scenes','first','bodies') else ():
+        known = _TUNABLE if k=='tune' else old
+        if o not in known: _one_of('setting', f'{k}.{o}', [f'{k}.{p}' for p in known])
+    return dict(v) if k in ('tune','bodies') else old|v # trials are listed anew
 
 # %% ../nbs/15_study.ipynb #6fde562b
 def _name_of(registry, o): # under which it is found again, also in another process
@@ -413,6 +520,8 @@ def _name_of(registry, o): # under which it is found again, also in another proc
     return name
 
 # %% ../nbs/15_study.ipynb #71325e35
+_FIT = {k:v for k,v in Task.presets['demo'].items() if k not in ('epochs','bs','lr')} # of every task
+
 def get_preset(
     name:str='demo', # 'demo' or 'paper'
     **over # Entries to replace; None leaves the preset's
@@ -428,21 +537,41 @@ def get_preset(
     tasks = [get_task(o) for o in over.get('tasks', cfg['tasks'])]
     for t in tasks:
         if t.name in cfg: raise UserError(f"no task may be called '{t.name}': a setting is called so")
-        cfg[t.name] = json.loads(json.dumps(t.presets.get(name, first(t.presets.values()))))
+        own = t.presets.get(name, first(t.presets.values()))
+        cfg[t.name] = json.loads(json.dumps(own | {k:v for k,v in _FIT.items() if k not in own}))
     for k,v in over.items():
         _one_of('setting', k, cfg)
         cfg[k] = _changed(cfg, k, v)
     return _checked(cfg, tasks)
 
 # %% ../nbs/15_study.ipynb #0568a508
+def _check_task(task, own): # its settings, as they are or in a trial
+    _check(own, f'{task.name}.')
+    if own['frozen_epochs']>=own['epochs']:
+        raise UserError(f"setting '{task.name}.frozen_epochs' is {own['frozen_epochs']}, expected less than "
+                        f"the {own['epochs']} epochs that there are in all")
+    task.check(own)
+
+_COLORS = (('tab:brown','rosybrown'), ('tab:pink','plum'), ('tab:olive','darkkhaki'), ('tab:cyan','skyblue'))
+
+def _body_arms(cfg): # name to arm, of the setting `bodies`
+    frozen,res = bool({'scratch_frozen','pretrained_frozen'} & set(cfg['arms'])),[]
+    for name,(dark,light) in zip(cfg.get('bodies') or {}, itertools.cycle(_COLORS)):
+        res.append(Arm(name, name, dark, against='scratch', body=name))
+        if frozen: res.append(Arm(f'{name}_frozen', f'{name}, frozen', light, against='scratch_frozen',
+                                  freeze=freeze_body, body=name))
+    return {a.name:a for a in map(get_arm, res)}
+
 def _checked(cfg, tasks): # what was typed can work, as far as can be said without data
     _check(cfg)
     _check_tune(cfg['tune'])
     _check_first(cfg)
     for t in tasks:
-        _check(cfg[t.name], f'{t.name}.')
-        t.check(cfg[t.name])
+        own = cfg[t.name]
+        if isinstance(own.get('classes'), str): own['classes'] = [o.strip() for o in own['classes'].split(',')]
+        for o in [{}]+_trials(cfg): _check_task(t, own|o)
     for o in cfg['arms']: get_arm(o)
+    _body_arms(cfg)
     for o in cfg['protocols']: _object(PROTOCOLS, get_protocol(o))
     if cfg['probe']: get_protocol(cfg['probe'])
     if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
@@ -616,11 +745,12 @@ def _shown_pictures(learn, dl, n=64): # of a random sample, best to worst at equ
 def arms_of(
     task, # As in `get_task`
     cfg:dict, # Settings
-)->dict: # Name to `Arm`: those of `ARMS` in their order, then those from elsewhere
+)->dict: # Name to `Arm`: those of `ARMS` in their order, those from elsewhere, those of `bodies`
     "The arms of a study that a task has."
     task = get_task(task)
     arms = {a.name:a for a in map(get_arm, cfg['arms'])}
     arms = {k:arms[k] for k in sorted(arms, key=lambda k: list(ARMS).index(k) if k in ARMS else len(ARMS))}
+    arms |= _body_arms(cfg)
     return {k:a for k,a in arms.items() if not a.decoder or task.takes_decoder(cfg[task.name])}
 
 # %% ../nbs/15_study.ipynb #0c039771
@@ -633,36 +763,66 @@ def task_learner(
 )->Learner: # Frozen or unfrozen
     "The learner of one arm."
     arm = get_arm(arm)
-    learn = get_task(task).learner(dls, body, arm, cfg)
+    learn = get_task(task).with_settings(cfg).learner(dls, body, arm, cfg)
     if arm.freeze: arm.freeze(learn)
     else: learn.unfreeze()
     return learn
 
 # %% ../nbs/15_study.ipynb #eeea242e
+def _rate(lr): return slice(lr[0], lr[-1]) if is_listy(lr) and len(lr)>1 else lr # as fastai has it
+def _top(lr): return lr[-1] if is_listy(lr) else lr
+
+def _set_decay(learn, wd): # of everything, or of the body and of the head
+    n = len(learn.opt.param_lists)
+    if wd is not None: learn.wd = [wd[0]]*(n-1)+[wd[1]] if is_listy(wd) else wd
+
+class _LastValid(Callback): # validates after the last epoch alone, which is what is tuned by
+    remove_on_fetch = True
+    def before_validate(self):
+        if self.epoch+1<self.n_epoch: raise CancelValidException()
+
+def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first, where that is asked for
+    first,got = 0 if arm.freeze else cfg.get('frozen_epochs') or 0,[]
+    _set_decay(learn, cfg.get('wd'))
+    if cfg.get('quick'): learn.add_cbs([AutoCast(), _LastValid()])
+    if first:
+        freeze_body(learn)
+        lr = cfg.get('frozen_lr') or _top(cfg['lr'])
+        _fit(learn, cfg|dict(epochs=first, lr=lr), [EpochSeed(f'{seed} frozen')], f'{name}head first  ')
+        got.append(_curves(learn))
+        unfreeze_body(learn)
+    lr = dict(lr=_rate(cfg['lr'])) if cfg.get('lr') else {}
+    _fit(learn, cfg|dict(epochs=cfg['epochs']-first)|lr, [EpochSeed(seed)], name)
+    got.append(_curves(learn))
+    return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
+
+# %% ../nbs/15_study.ipynb #47adedd0
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
     body:Body, # As in `task_learner`
     arm, # As in `get_arm`
-    cfg:dict, # Settings of this task: epochs, lr, and what its learner asks for
+    cfg:dict, # Settings of this task: epochs, lr, wd, frozen_epochs, and what its learner asks for
     seed:int=0, # Of head, batches and augmentation
     name:str='', # Put before each printed line
     test:bool=True, # Score on test images? If not, the scores are the metrics of the last epoch
 )->tuple: # Learner, scores, arrays of test predictions for intervals
     "Train one arm, and score it."
-    task = get_task(task)
+    task,arm = get_task(task).with_settings(cfg),get_arm(arm)
     set_seed(seed)
     learn = task_learner(task, dls, body, arm, cfg)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='classes without a') # said once, with the scores
-        _fit(learn, cfg, [EpochSeed(seed)], name)
+        curves = _fit_task(learn, arm, cfg, seed, name)
     if not test: return learn,_last_values(learn),{}
     scores,arrays = task.score(learn, dls)
-    return learn,_check_scores(scores, name.strip()),arrays|_curves(learn)
+    return learn,_check_scores(scores, name.strip()),arrays|curves
 
 # %% ../nbs/15_study.ipynb #b6c973f6
 def _curves(learn): # the loss of each batch, and what each epoch recorded
     rows = [[float(x) for x in o] for o in learn.recorder.values]
+    n = max(map(len, rows), default=0)
+    rows = [o+[math.nan]*(n-len(o)) for o in rows] # of an epoch without validation
     return dict(losses=np.array([float(o) for o in learn.recorder.losses]), valid=np.array(rows))
 
 # %% ../nbs/15_study.ipynb #971ec3e9
@@ -722,7 +882,8 @@ _in_words = dict(data='other pictures or annotations', body='another body')
 def _differs(old, new): # in words
     if not old: return 'an earlier version made it'
     old,new = [_flat(json.loads(json.dumps(o))) for o in (old,new)]
-    ks = sorted(k for k in old.keys()|new.keys() if old.get(k)!=new.get(k))
+    value = lambda o,k: o.get(k) or None # a setting that is new and does nothing is no difference
+    ks = sorted(k for k in old.keys()|new.keys() if value(old, k)!=value(new, k))
     change = lambda k: f"{k.removeprefix('settings.')} was {old.get(k)}, is {new.get(k)}"
     said = [_in_words.get(k) or change(k) for k in ks]
     return ', '.join(said[:3]) + (f' and {len(said)-3} more' if len(said)>3 else '')
@@ -837,10 +998,12 @@ class _Unit(NamedTuple): # one training: `n` labels, or all; `trial`, a number o
     seed:int
     n:int=None
     trial:int=None
+    recipe:str=None # the arm whose settings are used; None: its own
     @property
     def name(self): # in the store
         if self.trial is not None: return f'tune_{self.task}_{self.arm}_{self.trial}'
-        return f'{self.task}_{self.arm}_{self.seed}' + (f'_of_{self.n}' if self.n else '')
+        like = f'_like_{self.recipe}' if self.recipe else ''
+        return f'{self.task}_{self.arm}_{self.seed}' + (f'_of_{self.n}' if self.n else '') + like
     @property
     def stage(self): return self.task if self.trial is None else f'tune {self.task}'
 
@@ -853,11 +1016,10 @@ class _Verdict(NamedTuple): # one judgement of a protocol
     @property
     def name(self): return f'protocol_{self.protocol}_{self.arm}_{self.seed}'
 
-def _trials(cfg):
-    tune = cfg['tune']
-    return [dict(zip(tune, o)) for o in itertools.product(*tune.values())] if tune else []
-
-def _more_epochs(epochs, n, of): return round(epochs*max(1, of/n)**.5)
+def _longer(c, n, of): # settings for `n` of so many pictures
+    epochs = round(c['epochs']*max(1, of/n)**.5)
+    first = c.get('frozen_epochs') or 0
+    return c | dict(epochs=epochs) | (dict(frozen_epochs=round(first*epochs/c['epochs'])) if first else {})
 
 # %% ../nbs/15_study.ipynb #27e75317
 def task_loaders(
@@ -867,7 +1029,7 @@ def task_loaders(
     cfg:dict, # Settings of a study
 )->DataLoaders: # With images to choose on, and others to score: `scored_split` says which
     "The loaders of a study; what cannot be trained is found before anything is."
-    task = get_task(task)
+    task = get_task(task).with_settings(cfg[get_task(task).name])
     load = partial(task.loaders, data, kind, size=cfg['size'], bs=cfg[task.name]['bs'], limit=cfg['limit'])
     dls = load()
     if len(dls.loaders)<3:
@@ -886,6 +1048,23 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
+# %% ../nbs/15_study.ipynb #c4a6011d
+def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
+    fn = cfg['bodies'][name]
+    body = load_body(fn, cfg['color'])
+    is_like = lambda arch,max_stride: f'{arch} to stride {max_stride or 32}'
+    found,want = is_like(body.arch, body.max_stride),is_like(arch_name(get_arch(cfg['arch'])), cfg['max_stride'])
+    if found==want: return body
+    raise UserError(f'the body {name} ({fn}) is a {found}, expected a {want} as all of this study')
+
+def _check_bodies(cfg): # before anything is begun
+    for o in cfg.get('bodies') or {}: _other_body(o, cfg)
+
+def _check_sees(arm, body, base):
+    if body.sees==base.sees: return
+    raise UserError(f'the body {arm.name} sees {body.sees} channels, that of this study {base.sees}: '
+                    'compare bodies that see the same')
+
 # %% ../nbs/15_study.ipynb #c18efe11
 class _Work: # does units and stores them, here or in another process
     def __init__(self, path, cfg, data, kind, make_body):
@@ -893,7 +1072,7 @@ class _Work: # does units and stores them, here or in another process
         self.st,self.kept = Store(path),{}
         self.tasks = {get_task(o).name:o for o in cfg['tasks']}
         self.protocols = {get_protocol(o).name:o for o in cfg['protocols']}
-        self.arms = {a.name:a for a in ARMS.values()} | {get_arm(o).name:o for o in cfg['arms']}
+        self.arms = {a.name:a for a in ARMS.values()} | {get_arm(o).name:o for o in cfg['arms']} | _body_arms(cfg)
     def __getstate__(self): # for a worker: the stamp goes along, what is large is read again
         arms = {k:k if k in ARMS else o for k,o in self.arms.items()}
         return self.__dict__|dict(kept={k:v for k,v in self.kept.items() if k=='stamp'}, arms=arms)
@@ -901,7 +1080,11 @@ class _Work: # does units and stores them, here or in another process
         if key not in self.kept: self.kept[key] = f()
         return self.kept[key]
     def body(self): return self.once('body', self.make_body)
-    def task(self, name): return self.once(('task',name), partial(get_task, self.tasks[name]))
+    def body_of(self, arm): # the body that an arm has
+        load = partial(_other_body, arm.body, self.cfg)
+        return self.once(('body',arm.body), load) if arm.body else self.body()
+    def task(self, name):
+        return self.once(('task',name), lambda: get_task(self.tasks[name]).with_settings(self.cfg[name]))
     def arm(self, name): return self.once(('arm',name), partial(get_arm, self.arms[name]))
     def protocol(self, name): return self.once(('protocol',name), partial(get_protocol, self.protocols[name]))
     def dls(self, name):
@@ -909,16 +1092,17 @@ class _Work: # does units and stores them, here or in another process
         with contextlib.redirect_stdout(io.StringIO() if multiprocessing.parent_process() else sys.stdout):
             return self.once(('dls',name), load) # to a worker nobody listens: what there is to say was said
     def sum(self, arm): # of the weights that an arm begins with
-        b = self.body()
+        if not arm.pretrained: return None
+        b = self.body_of(arm)
         weights = (b.weights, b.decoder if arm.decoder else {})
-        return self.once(('sum',arm.decoder), partial(_weights_sum, *weights)) if arm.pretrained else None
+        return self.once(('sum',arm.body,arm.decoder), partial(_weights_sum, *weights))
 
 # %% ../nbs/15_study.ipynb #1aa7e60f
 @patch
 def made(self:_Work, unit): # what a result depends on
     keep = {k:self.cfg[k] for k in ('arch','max_stride','size','limit','color')} | dict(kind=self.kind)
     stamp = self.once('stamp', partial(data_stamp, self.data))
-    own = {k:v for k,v in unit._asdict().items() if k not in ('arm','trial')}
+    own = {k:v for k,v in unit._asdict().items() if k not in ('arm','trial','recipe')} # these are in `of`
     body = self.sum(self.arm(unit.arm))
     return dict(version=__version__, data=stamp, body=body, settings=keep|own|self.of(unit))
 
@@ -948,36 +1132,81 @@ def run(self:_Work, units, workers, seconds): # what is missing; the time goes t
 # %% ../nbs/15_study.ipynb #9adb93ad
 class _Train(_Work): # trains arms
     def data_of(self, u): return u.task
-    def units(self, ns, seeds, trials, tasks=None):
+    def units(self, ns, seeds, trials):
         serve = {t:self.chosen(t) for t in self.tasks}
-        return [_Unit(t,a,s,n,i) for t in serve for n in ns for s in seeds for i in trials for a in serve[t]]
-    def chosen(self, t): # arms that are asked for and that the body can serve; says what it cannot
+        us = [_Unit(t,a,s,n,i) for t in serve for n in ns for s in seeds for i in trials for a in serve[t]]
+        return [u for u in us if u.trial is None or u.trial in self.trials(u.task, u.arm)]
+    def chosen(self, t): return self.once(('chosen',t), partial(self.choose, t))
+    def choose(self, t): # arms that are asked for and that the body can serve; says what it cannot
         arms,task,body = arms_of(self.tasks[t], self.cfg),self.task(t),self.body()
+        for a in arms.values(): _check_sees(a, self.body_of(a), body)
         lost = [k for k,a in arms.items() if a.decoder and body.weights and not body.decoder]
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
-        return [k for k,a in arms.items() if a.serves(task, body, self.cfg[t])]
-    def tried(self, task, arm): # trials that are done
-        units = [_Unit(task, arm, _tune_seed, trial=i) for i in range(len(_trials(self.cfg)))]
-        return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
-    def tuned(self, task, arm): # settings of this arm
-        tried,main = self.tried(task, arm),first(self.task(task).scores.values())
-        best = (max if main.higher else min)(tried, key=lambda o: o['valid']) if tried else {}
-        return self.cfg[task] | {k:best[k] for k in self.cfg['tune'] if best}
-    def of(self, u): # settings of one training
-        own = self.tuned(u.task, u.arm) if u.trial is None else self.cfg[u.task]|_trials(self.cfg)[u.trial]
-        return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
+        return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
+
+# %% ../nbs/15_study.ipynb #d1fbfdb4
+@patch
+def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
+    freeze,idle = self.arm(arm).freeze,{'head'}-self.cfg[task].keys()
+    if freeze or not own.get('frozen_epochs'): idle |= {'frozen_epochs','frozen_lr'} if freeze else {'frozen_lr'}
+    if freeze is freeze_body: own = own | dict(lr=_top(own['lr']), wd=_top(own.get('wd')))
+    return json.dumps({k:v for k,v in sorted(own.items()) if k not in idle})
+
+@patch
+def trials(self:_Train, task, arm): # numbers of those that differ
+    acts = [self.acts(task, arm, self.cfg[task]|o) for o in _trials(self.cfg)]
+    return [i for i,o in enumerate(acts) if o not in acts[:i]]
+
+@patch
+def tried(self:_Train, task, arm): # trials that are done
+    units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
+    return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
+
+# %% ../nbs/15_study.ipynb #3a6f172c
+@patch
+def tuned(self:_Train, task, arm): # settings of this arm
+    tried,main = self.tried(task, arm),first(self.task(task).scores.values())
+    best = (max if main.higher else min)(tried, key=lambda o: o['valid']) if tried else {}
+    return self.cfg[task] | {k:best[k] for k in _tuned_keys(self.cfg) if k in best}
+
+@patch
+def of(self:_Train, u): # settings of one training
+    own = self.cfg[u.task]|_trials(self.cfg)[u.trial] if u.trial is not None else self.tuned(u.task, u.recipe or u.arm)
+    return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
+
+# %% ../nbs/15_study.ipynb #337eb42c
+@patch
+def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
+    acts = lambda o: self.acts(task, arm, self.tuned(task, o))
+    if acts(other)==acts(arm): return None # its own are the same
+    return first(o for o in self.chosen(task) if acts(o)==acts(other))
+
+@patch
+def pairs(self:_Train, task): # an arm, what it is held against, and the arms whose settings both get in turn
+    arms,whose = self.chosen(task),self.cfg.get('same_recipe', 'base')
+    if whose=='never' or not self.cfg['tune']: return []
+    pairs = [(a, self.arm(a).against) for a in arms if self.arm(a).against in arms]
+    return [(a, b, [b,a] if whose=='both' else [b]) for a,b in pairs]
+
+@patch
+def recipes(self:_Train, ns, seeds): # units of pairs that have one recipe, where it is not their own
+    todo = [(t,arm,o) for t in self.tasks for a,b,whose in self.pairs(t) for o in whose for arm in (a,b)]
+    todo = [(t,arm,self.like(t, arm, o)) for t,arm,o in todo]
+    us = [_Unit(t, arm, s, n, recipe=o) for t,arm,o in todo if o for n in ns for s in seeds]
+    return list(dict.fromkeys(us))
 
 # %% ../nbs/15_study.ipynb #763aa67b
 @patch
 def __call__(self:_Train, u): # train a unit and store it
     task,dls,c,trial = self.task(u.task),self.dls(u.task),self.of(u)['task_settings'],u.trial is not None
     made = self.made(u)
-    if u.n: c,dls = c|dict(epochs=_more_epochs(c['epochs'], u.n, len(dls.train_ds))),dls.few(u.n, u.seed)
+    if u.n: c,dls = _longer(c, u.n, len(dls.train_ds)),dls.few(u.n, u.seed)
     tried = _trials(self.cfg)[u.trial] if trial else {}
-    few = f' of {u.n}' if u.n else ''
+    few = (f' of {u.n}' if u.n else '') + (f' like {u.recipe}' if u.recipe else '')
     name = f'tune {u.task} {u.arm} {tried}  ' if trial else f'{u.task} {u.arm} {u.seed}{few}  '
-    learn,scores,arrays = transfer_run(task, dls, self.body(), self.arm(u.arm), c, u.seed, name, not trial)
-    if u.seed==0 and not u.n: save_torch(learn.model.state_dict(), self.st.path/f'{u.task}_{u.arm}.pth')
+    arm = self.arm(u.arm)
+    learn,scores,arrays = transfer_run(task, dls, self.body_of(arm), arm, c, u.seed, name, not trial)
+    if u.seed==0 and not u.n and not u.recipe: save_torch(learn.model.state_dict(), self.st.path/f'{u.task}_{u.arm}.pth')
     if trial: res = tried|dict(valid=_main_metric(task, scores))
     else: res = scores|dict(epochs=c['epochs'], lr=c['lr'], n_train=len(dls.train_ds))
     self.st.put(u.name, res, arrays, made)
@@ -1013,10 +1242,15 @@ def _task_card(t): # what tables and figures say of a task
                 interval_by=t.interval_by)
 
 # %% ../nbs/15_study.ipynb #292cf589
+def _arm_words(a, card): # of an arm, and whether its body's card speaks of labels
+    said = dict(label=a.label or a.name, color=a.color, against=a.against)
+    if not a.pretrained or (card or {}).get('label_free', True): return said
+    return said | dict(label=f"{said['label']} (trained with labels)", with_labels=True)
+
 def _labels(work): # words, units and colors of what a study has
     tasks = {t.name:_task_card(t) for t in map(work.task, work.tasks)}
     arms = {k:work.arm(k) for k in work.arms}
-    arms = {k:dict(label=a.label or k, color=a.color, against=a.against) for k,a in arms.items()}
+    arms = {k:_arm_words(a, work.body_of(a).card) for k,a in arms.items()}
     probe = get_protocol(work.cfg['probe'] or 'linear')
     judges = [probe, *map(work.protocol, work.protocols)]
     judges = {p.name:dict(label=p.label, unit=p.unit, scale=p.scale) for p in judges}
@@ -1054,6 +1288,19 @@ def _arm_scores(task, arms, got): # every arm's scores, and its gain over what i
     return res | ({'gains':g} if g else {})
 
 # %% ../nbs/15_study.ipynb #01740446
+def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: arm to whose it is to scores
+    res = {}
+    for a,b,whose in work.pairs(task):
+        for o in whose:
+            like = {arm:work.like(task, arm, o) for arm in (b,a)}
+            us = {arm:[_Unit(task, arm, s, n, recipe=r) for s in range(seeds)] for arm,r in like.items()}
+            if len(got := _stored(work, us))<2: continue
+            t = work.task(task)
+            scores = {arm:_lists(v, t.scores) for arm,v in got.items()}
+            res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
+    return {'same_recipe':res} if res else {}
+
+# %% ../nbs/15_study.ipynb #68afc6b6
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
@@ -1066,17 +1313,19 @@ def _task_results(work, name, seeds): # everything stored of a task; {} if there
     cfg,task = work.cfg,work.task(name)
     got = {n:_runs(work, name, n, seeds) for n in [None]+list(cfg['budgets'])}
     if not got[None]: return {}
-    res = _arm_scores(task, work.arm, got[None])
+    scores = lambda n: _arm_scores(task, work.arm, got[n]) | _recipe_scores(work, name, n, seeds)
+    res = scores(None)
     res['split'] = first(got[None].values())[0][0].get('split', 'test')
     if all('each_class' in o[0] for v in got[None].values() for o in v):
         res['each_class'] = {a:_class_scores(v) for a,v in got[None].items()}
-    if few := {str(n):_arm_scores(task, work.arm, v) for n,v in got.items() if n and v}: res['budgets'] = few
+    if few := {str(n):scores(n) for n,v in got.items() if n and v}: res['budgets'] = few
     if cfg['tune']: res['tuning'] = {a:_tuning(work, name, a) for a in got[None]}
     return res
 
 def _tuning(work, task, arm): # what an arm tried, and what it chose
     own = work.tuned(task, arm)
-    return dict(tried=work.tried(task, arm), chosen={k:own[k] for k in work.cfg['tune']})
+    keys = [k for k in _tuned_keys(work.cfg) if k in own]
+    return dict(tried=work.tried(task, arm), chosen={k:own[k] for k in keys})
 
 # %% ../nbs/15_study.ipynb #4948d846
 def _protocol_results(work, seeds): # every protocol's scores of the body and of a random one
@@ -1120,11 +1369,11 @@ def _begin_run(out): # a folder that is marked as one that a run writes
     (out/RUN_MARK).touch()
     return out
 
-_may_grow = ('seeds','arms','budgets','tasks','protocols','labels')
+_may_grow = ('seeds','arms','budgets','tasks','protocols','labels','bodies','same_recipe')
 def _same_config(out, cfg): # an interrupted study goes on only with the settings it began with; it may grow
     fn,cfg = out/'config.json',{k:v for k,v in cfg.items() if k not in _may_grow}
     old = load_json(fn, 'list of settings') if fn.exists() and any((out/'units').glob('*.json')) else {}
-    if diff := [k for k in cfg if k in old and old[k]!=cfg[k]]:
+    if diff := [k for k in cfg if k in old and _differs({k:old[k], '':1}, {k:cfg[k], '':1})]:
         raise UserError(f"{out} holds a study with other settings ({', '.join(diff)}): use another --out, "
                         "or delete it to start anew")
     save_json(old|cfg, fn)
@@ -1169,8 +1418,10 @@ def _study_body(run, cfg): # the body, with the decoder beside it where the fold
 # %% ../nbs/15_study.ipynb #109227e9
 def _run_units(train, seeds, workers, seconds): # every unit of a study that is missing
     cfg,all_seeds = train.cfg,range(seeds)
+    ns = [None]+list(cfg['budgets'])
     train.run(train.units([None], [_tune_seed], range(len(_trials(cfg)))), workers, seconds)
-    train.run(train.units([None]+list(cfg['budgets']), all_seeds, [None]), workers, seconds)
+    train.run(train.units(ns, all_seeds, [None]), workers, seconds)
+    train.run(train.recipes(ns, all_seeds), workers, seconds)
     judge = _Judge(*[getattr(train, k) for k in ('path','cfg','data','kind','make_body')])
     arms = [a for a in PAIR if ARMS[a].serves(None, train.body(), {})]
     judge.run([_Verdict(p,a,s) for p in judge.protocols for a in arms for s in all_seeds], workers, seconds)
@@ -1206,6 +1457,7 @@ def run_study(
     "Pretrain, transfer in pairs over seeds, compare; what is done is not done again."
     cfg = cfg or get_preset()
     _check_run(cfg, out, colorize_data, downstream_data)
+    _check_bodies(cfg)
     _check_pretext(cfg)
     out = _begin_run(out)
     config = cfg | dict(seeds=seeds, colorize_data=str(colorize_data), downstream_data=str(downstream_data),
@@ -1260,6 +1512,7 @@ def run_transfer(
     arch = make()
     cfg |= dict(arch=arch.arch, max_stride=arch.max_stride)
     _check_run(cfg, out, data)
+    _check_bodies(cfg)
     config = cfg|dict(task=task.name, data=str(data), kind=kind, body=str(body), seeds=seeds)
     out = _begin_run(out)
     _same_config(out, config)

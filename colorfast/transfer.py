@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LightnessLayer', 'AbLayer', 'LabLayer', 'input_layer', 'Body', 'scratch_body', 'save_body', 'load_body', 'load_unet',
-           'LUnet', 'slim_unet_learner', 'freeze_body', 'RGBBody', 'rgb_body', 'body_of', 'features']
+           'LUnet', 'slim_unet_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm', 'linear_head', 'RGBBody',
+           'rgb_body', 'body_of', 'features']
 
 # %% ../nbs/11_transfer.ipynb #02dabfdf
 import contextlib, inspect, torch, torchvision, fastai
@@ -283,6 +284,44 @@ def freeze_body(
     learn.train_bn,learn.opt = False,None # the optimizer of before would train batch norm
     learn.freeze()
     learn.add_cb(BnFreeze())
+
+# %% ../nbs/11_transfer.ipynb #8b0b162a
+def unfreeze_body(
+    learn, # After `freeze_body`
+):
+    "Train everything from here on, batch norm included; the optimizer begins anew."
+    learn.remove_cbs([o for o in learn.cbs if isinstance(o, BnFreeze)])
+    learn.train_bn,learn.opt = True,None
+    learn.unfreeze()
+
+# %% ../nbs/11_transfer.ipynb #ae9a81de
+class FeatureNorm(nn.Module):
+    "Standardize features `(bs,nf)` as batch norm does, without a scale and shift to learn."
+    def __init__(self,
+        nf:int, # Features
+        momentum:float=.1, # Share of the newest batch in the running statistics
+    ):
+        super().__init__()
+        self.momentum = momentum
+        for k,v in dict(mean=torch.zeros(nf), var=torch.ones(nf)).items(): self.register_buffer(k, v)
+    def forward(self, x):
+        "By the batch's own statistics in training, where it has more than one picture"
+        own = self.training and len(x)>1
+        return F.batch_norm(x.float(), self.mean, self.var, training=own, momentum=self.momentum)
+
+# %% ../nbs/11_transfer.ipynb #470d39d1
+def _n_features(body): # maps that a body gives; nothing random is drawn for it
+    with no_random(): return num_features_model(body.layers(False))
+
+def linear_head(
+    body:Body|int, # A body, or the number of its maps
+    n_out:int, # Classes
+)->nn.Sequential: # Maps `(bs,nf,h,w)` to `(bs,n_out)`, at first 0
+    "One linear layer on pooled, standardized features; `init=None` of `vision_learner` leaves its zeros alone."
+    nf = body if isinstance(body, int) else _n_features(body)
+    linear = nn.utils.skip_init(nn.Linear, nf, n_out) # draws nothing: the body's chance is that of any head
+    for o in linear.parameters(): nn.init.zeros_(o)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), FeatureNorm(nf), linear)
 
 # %% ../nbs/11_transfer.ipynb #4f922880
 class RGBBody(nn.Sequential):

@@ -1,5 +1,5 @@
 "Studies and their parts from inside one process: what is refused, what is done again, and what is never lost."
-import json, shutil, warnings
+import importlib.util, json, shutil, warnings
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
@@ -8,6 +8,7 @@ from colorfast.files import UserError, load_json, save_json
 from colorfast.scenes import make_scenes
 from colorfast.sources import RUN_MARK
 from colorfast.study import Store, data_stamp, get_preset, run_pretrain, run_transfer, run_units
+from colorfast.transfer import load_body
 
 SMALL = ['--size', '32', '--bs', '16']
 
@@ -178,3 +179,66 @@ def test_settings_of_a_failed_start_do_not_bind(root, tmp_path, said):
 def test_units_in_several_processes():
     assert dict(run_units([-3,4,-5], abs, workers=2))=={-3:3, 4:4, -5:5}
     with pytest.raises(TypeError): list(run_units([1,'a'], abs, workers=2))
+
+# ---------------------------------------------------------------- heads, classes that count, bodies, recipes
+
+def test_settings_of_transfer_that_cannot_work(root, said, tmp_path):
+    args = ['transfer', 'multilabel', root/'scenes', '--body', root/'run', '--out', tmp_path/'o', '--workers', 1]
+    for more,words in ((['--set', 'multilabel.classes=car,kat'], ['no class is called kat', 'expected names out of']), (['--set', 'multilabel.head.kind=deep'], ['deep', 'linear']),
+                       (['--set', 'multilabel.frozen_epochs=99'], ['frozen_epochs', 'less than']), (['--bodies', f'mine={tmp_path}/nowhere'], ['nowhere']),
+                       (['--bodies', f'scratch={root}/run'], ['the name scratch is taken']), (['--tune', 'bs=1,2'], ["'tune.bs'", 'tune.wd']), (['--set', 'multilabel.wd=-1'], ["'multilabel.wd'"])):
+        refused(said(*args, *more), *words)
+    assert not list(tmp_path.glob('o/units/*.json'))
+
+def test_a_ceiling_and_both_comparisons(root, said, tmp_path):
+    "With everything that is new: each arm has its trials, and what is shared is trained once"
+    for o in ('json','safetensors'): shutil.copy(root/'run'/f'body.{o}', tmp_path/f'ceiling.{o}')
+    save_json(load_json(tmp_path/'ceiling.json')|dict(label_free=False), tmp_path/'ceiling.json')
+    args = ['transfer', 'multilabel', root/'scenes', '--body', root/'run', '--out', tmp_path/'o', '--workers', 1, '--epochs', 2, '--bs', 16, '--bodies', f'ceiling={tmp_path}/ceiling',
+            '--tune', 'lr=1e-3,1e-4:1e-2', 'frozen_epochs=0,1', '--set', 'multilabel.head=linear', 'multilabel.wd=.1', 'multilabel.classes=car,person']
+    rc,out,err = said(*args)
+    assert rc==0, err
+    r = json.loads((tmp_path/'o'/'results.json').read_text())['multilabel']
+    assert {len(o['tried']) for o in r['tuning'].values()}=={4} and set(r['same_recipe'])=={'pretrained','ceiling'}
+    for a,v in r['same_recipe'].items(): assert v['scratch']['scratch']==r['scratch'] # the recipe is its own
+    same = [a for a in r['same_recipe'] if r['tuning'][a]['chosen']==r['tuning']['scratch']['chosen']]
+    like = [o.name for o in (tmp_path/'o'/'units').glob('*_like_*.json')]
+    assert len(like)==2-len(same) and out.count('head first')>0
+    assert set(r['scratch'])=={'map','map_all','exact_match','accuracy','f1'} and len(r['each_class']['ceiling'])==20
+    page = (tmp_path/'o'/'report.html').read_text()
+    for o in ('ceiling (trained with labels)', 'is a ceiling', 'best recipe of each', 'same recipe, as chosen by from scratch', 'mean over car, person'): assert o in page, o
+    rc,out,_ = said(*args, '--seeds', 1)
+    assert rc==0 and 'epoch' not in out # nothing is done twice
+
+@pytest.fixture(scope='module')
+def bench():
+    spec = importlib.util.spec_from_file_location('supervised', Path(__file__).parent.parent/'bench'/'supervised.py')
+    mod = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mod)
+    return mod
+
+def test_the_ceiling_is_a_body(bench, tmp_path, capsys, monkeypatch):
+    "Trained on folders that are classes; parts of epochs; the same where it was interrupted"
+    rng = np.random.default_rng(0)
+    for c,shift in (('sky',0),('wood',90)):
+        (tmp_path/'data'/'train'/c/'images').mkdir(parents=True)
+        for i in range(20): Image.fromarray((rng.integers(0, 160, (40,40,3))+shift).clip(0, 255).astype(np.uint8)).save(tmp_path/'data'/'train'/c/'images'/f'{i}.png')
+    (tmp_path/'data'/'val'/'images').mkdir(parents=True)
+    for i in range(4): shutil.copy(tmp_path/'data'/'train'/'sky'/'images'/f'{i}.png', tmp_path/'data'/'val'/'images'/f'v{i}.png')
+    (tmp_path/'data'/'val'/'val_annotations.txt').write_text(''.join(f'v{i}.png\tsky\t0\t0\n' for i in range(4)))
+    kw = dict(pictures=88, size=32, bs=8)
+    card = bench.supervise(tmp_path/'data', tmp_path/'a', **kw)
+    assert '40 photographs of 2 classes to train, 4 to validate; 88 are shown in 3 epochs' in capsys.readouterr().out
+    body = load_body(tmp_path/'a')
+    assert card['label_free'] is False and body.card['pictures']==88 and body.sees==1 and body.max_stride==card['max_stride']
+    class Stopped(bench.Checkpoint):
+        def after_epoch(self):
+            super().after_epoch()
+            raise KeyboardInterrupt
+    monkeypatch.setattr(bench, 'Checkpoint', Stopped)
+    with pytest.raises(KeyboardInterrupt): bench.supervise(tmp_path/'data', tmp_path/'b', **kw)
+    monkeypatch.undo()
+    bench.supervise(tmp_path/'data', tmp_path/'b', **kw)
+    assert 'of which 1 are done' in capsys.readouterr().out
+    for k,v in load_body(tmp_path/'b').weights.items(): assert (v==body.weights[k]).all(), k
+    with pytest.raises(UserError, match='lie in no class'): bench.supervise(tmp_path/'data'/'val'/'images', tmp_path/'c')
