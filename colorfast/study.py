@@ -392,7 +392,7 @@ PRESETS = dict(
         drop_gray=1., # Color without pictures of a mean chroma below this, CIELAB units
         small_first=[], # Color smaller pictures first: px and epochs, such as 32,3
         ema=0., # Decay of an average of the generator's weights, such as .999; 0: none
-        start=None, # A colorizer or body that coloring goes on from: photos, a folder, file or URL; None: none
+        start=None, # A colorizer or body that coloring goes on from: photos, a folder, file or URL
         first={}, # Settings of a run before, whose generator this one goes on from, such as first.epochs=3
         epochs=3, # Epochs of coloring
         bs=16, # Pictures a batch of coloring
@@ -667,15 +667,16 @@ def _fits(net, weights): # are they its weights, as far as names and shapes say?
 
 def _begin_with(learn, start): # the generator of another colorizer, or at least its body
     weights,card = load_weights(start, ('colorizer','body'))
-    net,of = learn.model.generator,lambda top: {k[len(top):]:v for k,v in weights.items() if k.startswith(top)}
-    weights = {k:v for k,v in weights.items() if not k.startswith('pretext.')}
+    net,weights = learn.model.generator,{k:v for k,v in weights.items() if not k.startswith('pretext.')}
     if _fits(net, weights): return net.load_state_dict(weights)
-    body = of('0.') if card['what']=='colorizer' else weights
+    whole = card['what']=='colorizer'
+    body = {k[2:]:v for k,v in weights.items() if k.startswith('0.')} if whole else weights
     if not _fits(net[0], body):
-        raise UserError(f"{start} is a {card.get('arch')!s:.40} with max_stride {card.get('max_stride')}, expected "
-                        f"{learn.arch.__name__} with {learn.max_stride}: use its --arch and --max-stride")
+        found = f"{card.get('arch')!s:.40} with max_stride {card.get('max_stride')}"
+        raise UserError(f'{start} is a {found}, expected {learn.arch.__name__} with {learn.max_stride}: '
+                        'use its --arch and --max-stride')
     net[0].load_state_dict(body)
-    if body is not weights: say_once(f'{start}: its decoder is of another shape: only the body goes on from it')
+    if whole: say_once(f'{start}: its decoder is of another shape: only the body goes on from it')
 
 # %% ../nbs/15_study.ipynb #d037c1ad
 def _pretext_of(cfg):
