@@ -4,7 +4,7 @@ python bench/train_step.py [FOLDER] [--sizes 64,128] [--bs 16] [--batches 12] [-
 
 FOLDER holds photographs; without it made-up JPEGs of 500x375 px are used. The usual way is fastai's own GANLearner with
 DynamicUnet(resnet18) and its defaults, a PatchGAN of 64 channels on L and ab, float32, contiguous memory, and scikit-image's
-rgb2lab per item in two workers. Ours is colorize_learner as it comes. --steps puts the ways in between beside them, one
+rgb2lab per item in two workers. Ours is colorize_learner as it comes; beside it the same with an output stride of 4. --steps puts the ways in between beside them, one
 change at a time. Every way lives in its own process, so that its peak memory is its own; the processes take turns, an
 epoch of --batches batches each, of which the first two are not timed."""
 import argparse,json,multiprocessing as mp,os,resource,statistics,sys,tempfile,time,warnings
@@ -15,7 +15,8 @@ WAYS = dict(usual='the usual way',
             slim='and the slim decoder',
             memory='and channels-last memory, bfloat16 where fast',
             critic='and a critic of 16 channels',
-            ours='and no maps below 8x8 px: as it comes')
+            ours='and no maps below 8x8 px: as it comes',
+            quarter='and colors at a quarter of the resolution')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,7 +35,7 @@ def run(args, size, tmp):
     n = args.bs*args.batches
     files = sorted(get_image_files(args.folder)) if args.folder else sorted(made_up(tmp/f'pics{size}', n+args.bs).iterdir())
     if len(files)<n+args.bs: sys.exit(f'{len(files)} pictures found, expected at least {n+args.bs}: use another folder, fewer --batches or a smaller --bs')
-    ways = list(WAYS) if args.steps else ['usual','ours']
+    ways = list(WAYS) if args.steps else ['usual','ours','quarter']
     ctx,procs = mp.get_context('spawn'),{}
     for k in ways:
         here,there = ctx.Pipe()
@@ -105,7 +106,8 @@ def ours(way, files, n, size, bs):
     from colorfast.pretext import CGAN
     dls = ColorizeDataLoaders.from_files(files, valid_pct=(len(files)-n)/len(files), size=size, bs=bs, drop_gray=0)
     whole,big = dict(max_stride=32),dict(pretext=CGAN(nf=64))
-    kw = dict(joint=whole|big|dict(unet=DynamicUnet, fast=False), slim=whole|big|dict(fast=False), memory=whole|big, critic=whole, ours={})
+    kw = dict(joint=whole|big|dict(unet=DynamicUnet, fast=False), slim=whole|big|dict(fast=False), memory=whole|big, critic=whole, ours={},
+              quarter=dict(pretext=CGAN(nf=16, lambda_l1=400., stride=4, n_layers=2)))
     return colorize_learner(dls, resnet18, metrics=[], **kw[way])
 
 def turn(learn, bs):
