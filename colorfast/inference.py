@@ -197,7 +197,7 @@ class Colorizer:
         net,card,pretext = load_colorizer(fn, device)
         return cls(_predictor(_Painter(net, ColorLoss(pretext))), card['size'])
 
-# %% ../nbs/14_inference.ipynb #405e0de8
+# %% ../nbs/14_inference.ipynb #342645b7
 @lru_cache(4)
 def _kept(fn, stamp, device): return Colorizer.load(fn, device) # `stamp`: loaded again when the file changes
 
@@ -214,7 +214,7 @@ def colorize(
     "Color `x` at its full resolution with a colorizer that is trained already."
     return _colorizer(model).colorize(x, size)
 
-# %% ../nbs/14_inference.ipynb #0470170b
+# %% ../nbs/14_inference.ipynb #31083ce5
 def _network_line(card): # what it is built of
     name = card.get('pretext')
     name,settings = (name.get('name'),name.get('settings')) if isinstance(name, dict) else (name,{})
@@ -228,7 +228,7 @@ def _words(o): # anything of a card as text
     if isinstance(o, dict): return ', '.join(f'{k} {_words(v)}' for k,v in o.items())
     return ', '.join(map(_words, o)) if isinstance(o, list) else clean_text(o)
 
-# %% ../nbs/14_inference.ipynb #9caf84dc
+# %% ../nbs/14_inference.ipynb #5df22612
 _CARD_ROWS = dict(note='note', data='data', label_free='labels', settings='settings', command='command',
                   hours='hours', machine='machine', versions='versions', precision='precision',
                   scored='scored on')
@@ -242,7 +242,7 @@ def _scores_lines(card): # the table, without what is not on the card
 def _row(label, text): # of a card, at most 100 columns wide
     return textwrap.wrap(f'{label:11}{text}', 100, subsequent_indent=' '*11, break_on_hyphens=False)
 
-# %% ../nbs/14_inference.ipynb #6f4eb037
+# %% ../nbs/14_inference.ipynb #f73c0aaf
 def model_card(
     fn='photos', # As in `weights_file`: a name, URL, file or folder
 )->str: # To be printed
