@@ -1413,10 +1413,11 @@ def _color_loaders(data, kind, cfg):
     return color_dls(data, kind, size=cfg['size'], bs=cfg['bs'], limit=cfg['limit'], min_zoom=low,
                      max_zoom=high, drop_gray=cfg['drop_gray'], valid_pct=cfg['valid_pct'])
 
-def _study_body(run, cfg): # the body, with the decoder beside it where the folder has one that transfers
-    body,card = load_body(run, cfg['color']),Path(run)/'colorizer.json'
-    unet = load_json(card, 'card of a colorizer').get('unet') if card.exists() else None
-    if unet==SlimUnet.__name__: body.decoder = load_unet(run).decoder
+def _study_body(run, cfg): # the body, with the decoder beside it where there is one that transfers
+    body,card = load_body(run, cfg['color']),weights_file(run, 'colorizer').with_suffix('.json')
+    said = load_json(card, 'card of a colorizer') if card.exists() else {}
+    fine = said.get('unet')==SlimUnet.__name__ and pretext_of_card(said['pretext']).stride==1
+    if fine and said['what']=='colorizer': body.decoder = load_unet(run).decoder
     return body
 
 # %% ../nbs/15_study.ipynb #109227e9
