@@ -169,7 +169,7 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
-# %% ../nbs/15_study.ipynb #0f737a7b
+# %% ../nbs/15_study.ipynb #87d25d24
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -193,7 +193,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #8069d6db
+# %% ../nbs/15_study.ipynb #3b5460e3
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -217,7 +217,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #078c800c
+# %% ../nbs/15_study.ipynb #ad306221
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -234,7 +234,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #bf648305
+# %% ../nbs/15_study.ipynb #2408f8a0
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -533,7 +533,8 @@ def _checked(cfg, tasks): # what was typed can work, as far as can be said witho
     _check_tune(cfg['tune'])
     for t in tasks:
         own = cfg[t.name]
-        if isinstance(names := own.get('classes'), str): own['classes'] = [o.strip() for o in names.split(',')]
+        names = own.get('classes')
+        if isinstance(names, str): own['classes'] = [o.strip() for o in names.split(',')]
         for o in [{}]+_trials(cfg): _check_task(t, own|o)
     for o in cfg['arms']: get_arm(o)
     _body_arms(cfg)
@@ -730,7 +731,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #37e94f11
+# %% ../nbs/15_study.ipynb #24cc6ddf
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -982,7 +983,7 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #103a5da9
+# %% ../nbs/15_study.ipynb #79a0f482
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
@@ -1080,11 +1081,12 @@ class _Train(_Work): # trains arms
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #e096c1d1
+# %% ../nbs/15_study.ipynb #99b40f54
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
     freeze,idle = self.arm(arm).freeze,{'head'}-self.cfg[task].keys()
-    if freeze or not own.get('frozen_epochs'): idle |= {'frozen_epochs','frozen_lr'} if freeze else {'frozen_lr'}
+    if freeze: idle |= {'frozen_epochs','frozen_lr'}
+    elif not own.get('frozen_epochs'): idle |= {'frozen_lr'}
     if freeze is freeze_body: own = own | dict(lr=_top(own['lr']), wd=_top(own.get('wd')))
     return json.dumps({k:v for k,v in sorted(own.items()) if k not in idle})
 
@@ -1098,7 +1100,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #5e05d9fd
+# %% ../nbs/15_study.ipynb #69ab65cd
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1111,7 +1113,7 @@ def of(self:_Train, u): # settings of one training
     else: own = self.cfg[u.task]|_trials(self.cfg)[u.trial]
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #b6e2d1e7
+# %% ../nbs/15_study.ipynb #bdd5be84
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1237,7 +1239,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #f6f74b18
+# %% ../nbs/15_study.ipynb #efd9fe69
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
