@@ -159,7 +159,7 @@ def _preds(learn, i):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(ds_idx=i)
 
 # %% ../nbs/15_study.ipynb #9486589e
-_HEADS = Registry('head') # name to a function of body, classes and options that gives arguments of vision_learner
+_HEADS = Registry('head') # to a function of body, classes and options that gives arguments of vision_learner
 _HEADS.add('fastai', lambda body, n_out, **kw: kw)
 _HEADS.add('linear', lambda body, n_out: dict(custom_head=linear_head(body, n_out), init=None))
 
@@ -167,9 +167,9 @@ def _head_of(o): # kind and options of what is set as a head
     if isinstance(o, str): return o,{}
     return o.get('kind', 'fastai'),{k:v for k,v in o.items() if k!='kind'}
 
-def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # a score of these alone
+def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
-# %% ../nbs/15_study.ipynb #8e870966
+# %% ../nbs/15_study.ipynb #87d25d24
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -193,7 +193,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #efdae3c7
+# %% ../nbs/15_study.ipynb #3b5460e3
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -201,7 +201,8 @@ def check(self:Multilabel,
     "Is there such a head, and does it take these options?"
     kind,options = _head_of(cfg.get('head', {}))
     try: inspect.signature(find_name(_HEADS, kind)).bind(None, 1, **options)
-    except TypeError: raise UserError(f"the head {kind} takes no {', '.join(options)}: leave it out") from None
+    except TypeError:
+        raise UserError(f"the head {kind} takes no {', '.join(options)}: leave it out") from None
 
 @patch
 def with_settings(self:Multilabel,
@@ -216,7 +217,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #bb8b5db3
+# %% ../nbs/15_study.ipynb #ad306221
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -233,7 +234,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #78d232b5
+# %% ../nbs/15_study.ipynb #2408f8a0
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -568,7 +569,8 @@ def _checked(cfg, tasks): # what was typed can work, as far as can be said witho
     _check_first(cfg)
     for t in tasks:
         own = cfg[t.name]
-        if isinstance(own.get('classes'), str): own['classes'] = [o.strip() for o in own['classes'].split(',')]
+        names = own.get('classes')
+        if isinstance(names, str): own['classes'] = [o.strip() for o in names.split(',')]
         for o in [{}]+_trials(cfg): _check_task(t, own|o)
     for o in cfg['arms']: get_arm(o)
     _body_arms(cfg)
@@ -800,7 +802,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #47adedd0
+# %% ../nbs/15_study.ipynb #24cc6ddf
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -1052,12 +1054,13 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #c4a6011d
+# %% ../nbs/15_study.ipynb #79a0f482
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
     is_like = lambda arch,max_stride: f'{arch} to stride {max_stride or 32}'
-    found,want = is_like(body.arch, body.max_stride),is_like(arch_name(get_arch(cfg['arch'])), cfg['max_stride'])
+    want = is_like(arch_name(get_arch(cfg['arch'])), cfg['max_stride'])
+    found = is_like(body.arch, body.max_stride)
     if found==want: return body
     raise UserError(f'the body {name} ({fn}) is a {found}, expected a {want} as all of this study')
 
@@ -1076,7 +1079,8 @@ class _Work: # does units and stores them, here or in another process
         self.st,self.kept = Store(path),{}
         self.tasks = {get_task(o).name:o for o in cfg['tasks']}
         self.protocols = {get_protocol(o).name:o for o in cfg['protocols']}
-        self.arms = {a.name:a for a in ARMS.values()} | {get_arm(o).name:o for o in cfg['arms']} | _body_arms(cfg)
+        self.arms = {a.name:a for a in ARMS.values()} | {get_arm(o).name:o for o in cfg['arms']}
+        self.arms |= _body_arms(cfg)
     def __getstate__(self): # for a worker: the stamp goes along, what is large is read again
         arms = {k:k if k in ARMS else o for k,o in self.arms.items()}
         return self.__dict__|dict(kept={k:v for k,v in self.kept.items() if k=='stamp'}, arms=arms)
@@ -1148,11 +1152,12 @@ class _Train(_Work): # trains arms
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #d1fbfdb4
+# %% ../nbs/15_study.ipynb #99b40f54
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
     freeze,idle = self.arm(arm).freeze,{'head'}-self.cfg[task].keys()
-    if freeze or not own.get('frozen_epochs'): idle |= {'frozen_epochs','frozen_lr'} if freeze else {'frozen_lr'}
+    if freeze: idle |= {'frozen_epochs','frozen_lr'}
+    elif not own.get('frozen_epochs'): idle |= {'frozen_lr'}
     if freeze is freeze_body: own = own | dict(lr=_top(own['lr']), wd=_top(own.get('wd')))
     return json.dumps({k:v for k,v in sorted(own.items()) if k not in idle})
 
@@ -1166,7 +1171,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #3a6f172c
+# %% ../nbs/15_study.ipynb #69ab65cd
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1175,10 +1180,11 @@ def tuned(self:_Train, task, arm): # settings of this arm
 
 @patch
 def of(self:_Train, u): # settings of one training
-    own = self.cfg[u.task]|_trials(self.cfg)[u.trial] if u.trial is not None else self.tuned(u.task, u.recipe or u.arm)
+    if u.trial is None: own = self.tuned(u.task, u.recipe or u.arm)
+    else: own = self.cfg[u.task]|_trials(self.cfg)[u.trial]
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #337eb42c
+# %% ../nbs/15_study.ipynb #bdd5be84
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1304,7 +1310,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #68afc6b6
+# %% ../nbs/15_study.ipynb #efd9fe69
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 

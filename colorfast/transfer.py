@@ -285,7 +285,7 @@ def freeze_body(
     learn.freeze()
     learn.add_cb(BnFreeze())
 
-# %% ../nbs/11_transfer.ipynb #8b0b162a
+# %% ../nbs/11_transfer.ipynb #4bad5753
 def unfreeze_body(
     learn, # After `freeze_body`
 ):
@@ -294,7 +294,7 @@ def unfreeze_body(
     learn.train_bn,learn.opt = True,None
     learn.unfreeze()
 
-# %% ../nbs/11_transfer.ipynb #ae9a81de
+# %% ../nbs/11_transfer.ipynb #67f8db69
 class FeatureNorm(nn.Module):
     "Standardize features `(bs,nf)` as batch norm does, without a scale and shift to learn."
     def __init__(self,
@@ -309,7 +309,7 @@ class FeatureNorm(nn.Module):
         own = self.training and len(x)>1
         return F.batch_norm(x.float(), self.mean, self.var, training=own, momentum=self.momentum)
 
-# %% ../nbs/11_transfer.ipynb #470d39d1
+# %% ../nbs/11_transfer.ipynb #d4c97fd6
 def _n_features(body): # maps that a body gives; nothing random is drawn for it
     with no_random(): return num_features_model(body.layers(False))
 
@@ -317,9 +317,9 @@ def linear_head(
     body:Body|int, # A body, or the number of its maps
     n_out:int, # Classes
 )->nn.Sequential: # Maps `(bs,nf,h,w)` to `(bs,n_out)`, at first 0
-    "One linear layer on pooled, standardized features; `init=None` of `vision_learner` leaves its zeros alone."
+    "One linear layer on pooled, standardized features; `init=None` of `vision_learner` keeps its zeros."
     nf = body if isinstance(body, int) else _n_features(body)
-    linear = nn.utils.skip_init(nn.Linear, nf, n_out) # draws nothing: the body's chance is that of any head
+    linear = nn.utils.skip_init(nn.Linear, nf, n_out) # draws nothing: a body is the same with any head
     for o in linear.parameters(): nn.init.zeros_(o)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), FeatureNorm(nf), linear)
 
