@@ -1422,8 +1422,9 @@ def _color_loaders(data, kind, cfg):
 def _study_body(run, cfg): # the body, with the decoder beside it where there is one that transfers
     body,card = load_body(run, cfg['color']),weights_file(run, 'colorizer').with_suffix('.json')
     said = load_json(card, 'card of a colorizer') if card.exists() else {}
-    fine = said.get('unet')==SlimUnet.__name__ and pretext_of_card(said['pretext']).stride==1
-    if fine and said['what']=='colorizer': body.decoder = load_unet(run).decoder
+    at = said.get('pretext') # the decoder of an answer at a stride has fewer blocks than a mask wants
+    whole = not isinstance(at, dict) or at['settings'].get('stride', 1)==1
+    if said.get('unet')==SlimUnet.__name__ and whole: body.decoder = load_unet(run).decoder
     return body
 
 # %% ../nbs/15_study.ipynb #109227e9
