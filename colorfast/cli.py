@@ -146,7 +146,7 @@ def _named(text): # 'ceiling=run/body' as {'ceiling':'run/body'}
     if not (key and eq and val): raise _expected(text, 'NAME=FILE, such as ceiling=run/body')
     return {key:val}
 
-# %% ../nbs/18_cli.ipynb #f8904283
+# %% ../nbs/18_cli.ipynb #955582d1
 def _merged(over, new): # settings within settings, too
     for k,v in new.items():
         both = isinstance(v, dict) and isinstance(over.get(k), dict)
@@ -302,7 +302,7 @@ def _downstream(p, where): # options of everything that trains labelled tasks
                    help='learning rates that each arm tries on validation images first')
     p.add_argument('--tune', type=_tried, nargs='+', action='extend', metavar='NAME=V,V',
                    help='more of what each arm tries, in every combination: lr=1e-3,1e-4:4e-3 (two: of the '
-                        'first layers and of the head) wd=.01,.1 head=fastai,linear frozen_epochs=0,8 epochs=16,32')
+                        'first layers and of the head) wd=.01,.1 head=fastai,linear frozen_epochs=0,8')
 
 # %% ../nbs/18_cli.ipynb #bbb73c61
 def _demo_options(p):

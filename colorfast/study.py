@@ -169,7 +169,7 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
-# %% ../nbs/15_study.ipynb #87d25d24
+# %% ../nbs/15_study.ipynb #4b583dbb
 class Multilabel(Task):
     "Which classes are in a picture?"
     name,class_axis,probes,interval_by = 'multilabel','average precision',True,'jackknife'
@@ -193,7 +193,7 @@ class Multilabel(Task):
         kw |= find_name(_HEADS, kind)(body, get_c(dls), **options)
         return vision_learner(dls, body, pretrained=arm.pretrained, **kw)
 
-# %% ../nbs/15_study.ipynb #3b5460e3
+# %% ../nbs/15_study.ipynb #1b2f56aa
 @patch
 def check(self:Multilabel,
     cfg:dict, # Settings of this task
@@ -217,7 +217,7 @@ def with_settings(self:Multilabel,
     res.scores |= dict(more)
     return res
 
-# %% ../nbs/15_study.ipynb #ad306221
+# %% ../nbs/15_study.ipynb #742a0949
 @patch
 def columns(self:Multilabel,
     dls, # Its loaders
@@ -234,7 +234,7 @@ def metric(self:Multilabel,
     if at: res.func = partial(_some_classes, res.func, at)
     return res
 
-# %% ../nbs/15_study.ipynb #2408f8a0
+# %% ../nbs/15_study.ipynb #cb371717
 @patch
 def score(self:Multilabel,
     learn, # Trained
@@ -785,7 +785,7 @@ def _set_decay(learn, wd): # of everything, or of the body and of the head
 class _LastValid(Callback): # validates after the last epoch alone, which is what is tuned by
     remove_on_fetch = True
     def before_validate(self):
-        if self.epoch+1<self.n_epoch: raise CancelValidException()
+        if is_fit(self.learn) and self.epoch+1<self.n_epoch: raise CancelValidException()
 
 def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first, where that is asked for
     first,got = 0 if arm.freeze else cfg.get('frozen_epochs') or 0,[]
@@ -802,7 +802,7 @@ def _fit_task(learn, arm, cfg, seed, name): # what was recorded; the head first,
     got.append(_curves(learn))
     return {k:np.concatenate([o[k] for o in got]) for k in got[0]}
 
-# %% ../nbs/15_study.ipynb #24cc6ddf
+# %% ../nbs/15_study.ipynb #067ca75a
 def transfer_run(
     task, # As in `get_task`
     dls, # From `task_dls`
@@ -1054,7 +1054,7 @@ def _weights_sum(*weights): # checksum of state dicts
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/15_study.ipynb #79a0f482
+# %% ../nbs/15_study.ipynb #4c007568
 def _other_body(name, cfg): # of the setting `bodies`; a pair differs in nothing but weights
     fn = cfg['bodies'][name]
     body = load_body(fn, cfg['color'])
@@ -1152,7 +1152,7 @@ class _Train(_Work): # trains arms
         if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
-# %% ../nbs/15_study.ipynb #99b40f54
+# %% ../nbs/15_study.ipynb #23cc5b70
 @patch
 def acts(self:_Train, task, arm, own): # of settings those that do something for this arm
     freeze,idle = self.arm(arm).freeze,{'head'}-self.cfg[task].keys()
@@ -1171,7 +1171,7 @@ def tried(self:_Train, task, arm): # trials that are done
     units = [_Unit(task, arm, _tune_seed, trial=i) for i in self.trials(task, arm)]
     return [self.st.get(u.name)[0] for u in units if self.st.has(u.name)]
 
-# %% ../nbs/15_study.ipynb #69ab65cd
+# %% ../nbs/15_study.ipynb #2b92e800
 @patch
 def tuned(self:_Train, task, arm): # settings of this arm
     tried,main = self.tried(task, arm),first(self.task(task).scores.values())
@@ -1184,7 +1184,7 @@ def of(self:_Train, u): # settings of one training
     else: own = self.cfg[u.task]|_trials(self.cfg)[u.trial]
     return dict(task_settings=own, arm=_arm_card(self.arm(u.arm)))
 
-# %% ../nbs/15_study.ipynb #bdd5be84
+# %% ../nbs/15_study.ipynb #78d070b9
 @patch
 def like(self:_Train, task, arm, other): # the arm by whose settings `arm` is trained for those of `other`
     acts = lambda o: self.acts(task, arm, self.tuned(task, o))
@@ -1216,7 +1216,8 @@ def __call__(self:_Train, u): # train a unit and store it
     name = f'tune {u.task} {u.arm} {tried}  ' if trial else f'{u.task} {u.arm} {u.seed}{few}  '
     arm = self.arm(u.arm)
     learn,scores,arrays = transfer_run(task, dls, self.body_of(arm), arm, c, u.seed, name, not trial)
-    if u.seed==0 and not u.n and not u.recipe: save_torch(learn.model.state_dict(), self.st.path/f'{u.task}_{u.arm}.pth')
+    if u.seed==0 and not u.n and not u.recipe:
+        save_torch(learn.model.state_dict(), self.st.path/f'{u.task}_{u.arm}.pth')
     if trial: res = tried|dict(valid=_main_metric(task, scores))
     else: res = scores|dict(epochs=c['epochs'], lr=c['lr'], n_train=len(dls.train_ds))
     self.st.put(u.name, res, arrays, made)
@@ -1310,7 +1311,7 @@ def _recipe_scores(work, task, n, seeds): # each pair with one recipe for both: 
             res.setdefault(a, {})[o] = scores | dict(gain=gains(t, got[b], got[a]))
     return {'same_recipe':res} if res else {}
 
-# %% ../nbs/15_study.ipynb #efd9fe69
+# %% ../nbs/15_study.ipynb #47d39a6c
 def _lists(runs, keys): # score to a list, a value a seed
     return {k:[o[0][k] for o in runs] for k in keys}
 
