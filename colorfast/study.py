@@ -394,6 +394,7 @@ PRESETS = dict(
         small_first=[], # Color smaller pictures first: px and epochs, such as 32,3
         ema=0., # Decay of an average of the generator's weights, such as .999; 0: none
         start=None, # A colorizer or body that coloring goes on from: photos, a folder, file or URL
+        blend=1., # Share of a run's weights in the end; the rest is what it began with (`start`, or `first`)
         first={}, # Settings of a run before, whose generator this one goes on from, such as first.epochs=3
         epochs=3, # Epochs of coloring
         bs=16, # Pictures a batch of coloring
@@ -418,7 +419,7 @@ PRESETS = dict(
         tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}), # chosen
     photos = dict( # for photographs of 64 px; all chosen on a split of the training photographs
         bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=1, lr=[5e-4,5e-4],
-        adv='hinge', spectral=True, lambda_l1=3, critic_layers=2,
+        adv='hinge', spectral=True, lambda_l1=3, critic_layers=2, blend=.8,
         first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9)))
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
@@ -453,6 +454,7 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     stride=(lambda o: o in (1,2,4), '1, 2 or 4'), spectral=(lambda o: isinstance(o,bool), 'true or false'),
     **{k:(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)') for k in ('ema','mom')},
     valid_pct=(lambda o: _is_number(o) and o<1, 'a share in (0,1)'),
+    blend=(lambda o: _is_number(o) and o<=1, 'a share in (0,1]'),
     zoom=(_is_zoom, 'the smallest (in (0,1]) and the largest (at least 1), such as .5,1.3'),
     small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
     start=(_or_none(_is_text), 'a name, folder or file'),
@@ -651,6 +653,7 @@ def pretrain(
     with learn.distrib_ctx() if num_distrib()>1 else contextlib.nullcontext(): # under accelerate launch
         _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
     if rank_distrib(): return None
+    if cfg['blend']<1: _blend(learn.model.generator, cfg)
     res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
     return res | (dict(first=before) if cfg['start']==str(out/'first') else {})
 
@@ -679,6 +682,16 @@ def _begin_with(learn, start): # the generator of another colorizer, or at least
                         'use its --arch and --max-stride')
     net[0].load_state_dict(body)
     if whole: say_once(f'{start}: its decoder is of another shape: only the body goes on from it')
+
+# %% ../nbs/15_study.ipynb #bdacba91
+def _blend(net, cfg): # network interpolation (Wang et al., ESRGAN, 2018, section 3.4)
+    was = load_weights(cfg['start'], ('colorizer','body'))[0] if cfg['start'] else {}
+    if cfg['start'] is None or not _fits(net, {k:v for k,v in was.items() if not k.startswith('pretext.')}):
+        raise UserError(f"setting 'blend' is {cfg['blend']}, and there is no colorizer of this shape to blend "
+                        "with: give start or first, or leave blend at 1")
+    with torch.no_grad():
+        for k,v in net.state_dict().items():
+            if v.is_floating_point(): v.lerp_(was[k].to(v.device), 1-cfg['blend'])
 
 # %% ../nbs/15_study.ipynb #d037c1ad
 def _pretext_of(cfg):
@@ -1391,7 +1404,7 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
 
 # %% ../nbs/15_study.ipynb #5b8d3190
 _newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
-          'small_first','ema','start','first')
+          'small_first','ema','start','first','blend')
 
 def _color_made(cfg, data, kind, seed=0): # what a colorizer depends on
     ks = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
