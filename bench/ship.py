@@ -1,10 +1,11 @@
 """Put the colorizer of a finished run into the package: weights in half precision, and a card that says everything.
 
 python bench/ship.py RUN [--name photos] [--command TEXT] [--hours H] [--machine TEXT] [--data TEXT] [--failure TEXT ...]
-                         [--note TEXT] [--to FOLDER]
+                         [--note TEXT] [--scores FILE --scored TEXT] [--to FOLDER]
 
 RUN is the folder of `colorfast pretrain`: colorizer.safetensors and .json, results.json, and for the command report.html.
 What results.json does not know is an option; a resumed run counts only its last part's seconds, so give --hours.
+--scores takes those of bench/photographs.py in place of the run's own, and --scored says of what they are.
 It ends with status 1, and nothing is written, if half precision moves a color by a step or more, or if the file is over 5 MB.
 Afterwards: `python bench/ship.py --check`, then commit colorfast/weights."""
 import argparse, re, sys, tempfile
@@ -12,7 +13,7 @@ from html import unescape
 from pathlib import Path
 import torch
 
-DATA = {'tiny': 'Tiny ImageNet (Stanford CS231n): photographs of 64 px from 200 classes of ImageNet',
+DATA = {'tiny-imagenet-200': 'Tiny ImageNet (Stanford CS231n): photographs of 64 px from 200 classes of ImageNet',
         'scenes150': 'Scene-Classification-Dataset: photographs of 150 px of buildings, forests, glaciers, mountains, sea and streets'}
 LICENCE = {'weights': 'Apache-2.0, like the package, as far as its authors can give it',
            'photographs': "Tiny ImageNet's are a part of ImageNet's, which are for non-commercial research and education and "
@@ -24,7 +25,7 @@ FAILURES = ['It says what is likely, not what was: the color of a car, a dress o
             'scales them; drawings, documents, medical and night pictures are strange to it.',
             'People are few among its classes; it was not examined for how it paints skin of different tones.',
             'Color is painted at a coarse grid: small things take the color of their surroundings.']
-DOWNSTREAM = 'tasks arms budgets color tune probe protocols scenes labels multilabel segment data kind processes'.split()
+DOWNSTREAM = 'bodies same_recipe tasks arms budgets color tune probe protocols scenes labels multilabel segment data kind processes'.split()
 MOST = 5*2**20 # bytes
 
 def typed(run):
@@ -50,14 +51,18 @@ def moved(whole, half, ls):
 
 def card_of(run, card, res, args):
     "The full card"
-    tiny = next((v for k,v in DATA.items() if k in str(res['config'].get('data'))), None)
+    from colorfast.files import load_json
+    parts = Path(str(res['config'].get('data'))).parts
+    known = next((v for k,v in DATA.items() if k in parts), None)
     env,secs = res['environment'],res['environment'].get('seconds', {}).get('pretrain')
-    scores = {k:v for k,v in res['colorization'].items() if k not in ('probe','resumed_from')}
-    more = dict(name=args.name, note=args.note, data=args.data or tiny, label_free=True,
+    scores = load_json(Path(args.scores)) if args.scores else res['colorization']
+    scores = {k:v for k,v in scores.items() if k not in ('probe','resumed_from','first')}
+    if 'resumed_from' in res['colorization'] and not args.hours: sys.exit('the run was resumed, and knows the seconds of its last part alone: give --hours')
+    more = dict(name=args.name, note=args.note, data=args.data or known, label_free=card.get('label_free', True),
                 settings={k:v for k,v in res['config'].items() if k not in DOWNSTREAM and v is not None},
                 command=args.command or typed(run), hours=args.hours or (secs and round(secs/3600, 2)),
                 machine=args.machine or f"{env['device']}, threads: {env['threads']}", versions=env['versions'],
-                scored=f"{scores.get('n')} photographs that training did not see ({scores.get('split')}), PSNR in dB",
+                scored=args.scored or f"{scores.get('n')} photographs that training did not see ({scores.get('split')}), PSNR in dB",
                 scores=scores, failures=args.failure or FAILURES, licence=LICENCE)
     lost = [k for k in ('data','command','hours') if not more[k]]
     if lost: sys.exit(f"the run does not say its {', '.join(lost)}: give --{' --'.join(lost)}")
@@ -96,7 +101,7 @@ def check(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('run', nargs='?'); p.add_argument('--name', default='photos'); p.add_argument('--to', default=Path(__file__).parent.parent/'colorfast'/'weights')
-    for o in ('command','machine','data','note'): p.add_argument(f'--{o}')
+    for o in ('command','machine','data','note','scores','scored'): p.add_argument(f'--{o}')
     p.add_argument('--hours', type=float); p.add_argument('--failure', nargs='+'); p.add_argument('--check', action='store_true')
     args = p.parse_args()
     if not (args.run or args.check): p.error('give the folder of a run, or --check')

@@ -9,8 +9,8 @@ __all__ = ['TASKS', 'ARMS', 'PAIR', 'PRESETS', 'Score', 'Task', 'scored_split', 
            'run_pretrain', 'run_transfer']
 
 # %% ../nbs/15_study.ipynb #3a454527
-import contextlib, hashlib, inspect, io, itertools, json, math, multiprocessing, os, platform, re, signal, sys
-import threading, time, torch, torchvision, fastai
+import contextlib, hashlib, inspect, io, itertools, json, math, multiprocessing, os, platform, re, shutil
+import signal, sys, threading, time, torch, torchvision, fastai
 import numpy as np
 from concurrent import futures
 from dataclasses import asdict, dataclass
@@ -160,7 +160,7 @@ def _preds(learn, i):
 
 # %% ../nbs/15_study.ipynb #9486589e
 _HEADS = Registry('head') # to a function of body, classes and options that gives arguments of vision_learner
-_HEADS.add('fastai', lambda body, n_out, **kw: kw)
+_HEADS.add('fastai', lambda body, n_out, ps=.1, **kw: dict(ps=ps)|kw) # fastai's own .5 wants more epochs
 _HEADS.add('linear', lambda body, n_out: dict(custom_head=linear_head(body, n_out), init=None))
 
 def _head_of(o): # kind and options of what is set as a head
@@ -178,7 +178,7 @@ class Multilabel(Task):
                   accuracy=Score('element-wise accuracy'), f1=Score('macro F1'))
     presets = dict(demo=dict(epochs=16, bs=16, lr=4e-3, head=dict(ps=.1), # fastai's .5 wants more epochs
                              classes=None),
-                   paper=dict(epochs=20, bs=16, lr=1e-3, head={}, classes=None)) # all chosen
+                   paper=dict(epochs=20, bs=16, lr=1e-3, head=dict(ps=.5), classes=None)) # all chosen
     def loaders(self, data, kind=None, **kw):
         "`MultilabelDataLoaders` of any kind of data"
         dls = source_dls(MultilabelDataLoaders, data, kind, **kw)
@@ -380,7 +380,7 @@ PRESETS = dict(
         max_stride=None, # How many times smaller the deepest stage may see a picture; None: down to 8x8 px
         size=64, # Height and width of the pictures, px
         limit=None, # Use so many pictures a split at most; None: all
-        pretext='cgan', # What is learned without labels: cgan (a critic and L1), regression, module:Name
+        pretext='cgan', # What is learned without labels: cgan (a critic and `loss`), regression, module:Name
         critic_nf=16, # Channels of cgan's critic behind its first layer
         lambda_l1=400, # Weight of the loss beside cgan's critic
         loss='l1', # How far colors are from the truth: l1, mse, smooth_l1 or log_mse
@@ -486,10 +486,15 @@ def _check_tune(tune): # what each arm tries
         for v in vs: _check({k:v}, 'tune.')
 
 # %% ../nbs/15_study.ipynb #4e9c7251
+_of_first = ('pretext','critic_nf','critic_layers','lambda_l1','loss','adv','spectral','small_first','ema','start',
+             'epochs','lr','schedule','mom','blend') # both runs have the same network and pictures
+
 def _check_first(cfg): # the settings of a run before
-    for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in cfg if o!='first'])
+    for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in _of_first])
     _check(cfg['first'], 'first.')
-    if cfg['first'] and cfg['start']: cfg['first'] = {} # somebody has done it
+    if not (cfg['first'] and cfg['start']): return
+    say_once(f"It goes on from {cfg['start']}, and so there is no run before it")
+    cfg['first'] = {}
 
 # %% ../nbs/15_study.ipynb #794c4f75
 def _trials(cfg): # what an arm tries: every combination, or as it is listed
@@ -526,7 +531,7 @@ def _name_of(registry, o): # under which it is found again, also in another proc
 _FIT = {k:v for k,v in Task.presets['demo'].items() if k not in ('epochs','bs','lr')} # of every task
 
 def get_preset(
-    name:str='demo', # 'demo' or 'paper'
+    name:str='demo', # 'demo', 'paper' or 'photos'
     **over # Entries to replace; None leaves the preset's
 )->dict: # A copy; every task has its settings under its name
     "Settings called `name`, with changes."
@@ -632,6 +637,39 @@ class _SomePreviews(Previews): # a fixed random sample of the validation picture
         super().before_fit()
         if self.run: self.l,self.ab = _rows(self.dls.valid, sample_of(len(self.dls.valid_ds), self.n))
 
+# %% ../nbs/15_study.ipynb #dd124a15
+def _flat(o, at=''): # {'a':{'b':1}} as {'a.b':1}
+    res = {}
+    for k,v in o.items(): res |= _flat(v, f'{at}{k}.') if isinstance(v, dict) and v else {at+k:v}
+    return res
+
+_new = dict(wd=None, frozen_epochs=0, frozen_lr=None, quick=False, classes=None) # what older units do not say
+_in_words = dict(data='other pictures or annotations', body='another body')
+
+def _differs(old, new): # in words
+    if not old: return 'an earlier version made it'
+    old,new = [_flat(json.loads(json.dumps(o))) for o in (old,new)]
+    value = lambda o,k: o.get(k, _new.get(k.rpartition('.')[2]))
+    ks = sorted(k for k in old.keys()|new.keys() if value(old, k)!=value(new, k))
+    change = lambda k: f"{k.removeprefix('settings.')} was {old.get(k)}, is {new.get(k)}"
+    said = [_in_words.get(k) or change(k) for k in ks]
+    return ', '.join(said[:3]) + (f' and {len(said)-3} more' if len(said)>3 else '')
+
+# %% ../nbs/15_study.ipynb #8feb35a8
+def _start_file(start): return weights_file(start, ('colorizer','body'))
+
+def _start_sum(cfg): # checksum of what it goes on from
+    return file_sha256(_start_file(cfg['start'])) if cfg['start'] else None
+
+# %% ../nbs/15_study.ipynb #a8129d53
+_newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
+          'small_first','ema','start','first','blend')
+_older = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
+
+def _color_settings(cfg): # newer ones only where they say something, so that older runs stay what they are
+    newer = {k:cfg[k] for k in _newer if cfg[k]!=PRESETS['demo'][k]}
+    return {k:cfg[k] for k in _older} | newer | (dict(start=_start_sum(cfg)) if cfg['start'] else {})
+
 # %% ../nbs/15_study.ipynb #9036770f
 def pretrain(
     dls:ColorizeDataLoaders, # From `color_dls`
@@ -644,6 +682,7 @@ def pretrain(
     "Train a colorizer, score it, save it and its body."
     cfg,out = cfg or get_preset(),Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    before = None
     if cfg['first']: before,cfg = _run_before(dls, out, cfg, seed, resume, probe_dls)
     set_seed(seed)
     learn = _color_learner(dls, out, cfg, probe_dls)
@@ -655,23 +694,31 @@ def pretrain(
     if rank_distrib(): return None
     if cfg['blend']<1: _blend(learn.model.generator, cfg)
     res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
-    return res | (dict(first=before) if cfg['start']==str(out/'first') else {})
+    return res | (dict(first=before) if before else {})
 
 # %% ../nbs/15_study.ipynb #eb3088fa
 def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of it, and the settings of the next
-    first,done = out/'first',out/'first'/'scores.json'
-    own = cfg | cfg['first'] | dict(first={})
-    if not (resume and done.exists()): # its checkpoint says if it was made otherwise
-        res = pretrain(dls, first, own, seed, resume, probe_dls)
-        if res: save_json(res, done)
-    before = load_json(done, 'list of scores') if done.exists() else None
-    return before,cfg|dict(start=str(first), first={})
+    if num_distrib()>1:
+        raise UserError(f'found {num_distrib()} processes, expected one: train the run before by itself '
+                        '(--pretext regression), and go on with --from')
+    top,done = out/'first',out/'first'/'scores.json'
+    own = cfg | dict(blend=1.) | cfg['first'] | dict(first={})
+    made = dict(settings=_color_settings(own) | dict(seed=seed, pictures=_pictures(dls)))
+    old = load_json(done, 'list of scores') if resume and done.exists() else {}
+    if old and (why := _differs(old.get('made'), made)):
+        raise UserError(f'{top} is done, but {why}: use another folder, or delete it to do it again')
+    if not old:
+        done.unlink(missing_ok=True)
+        old = dict(made=made, scores=pretrain(dls, top, own, seed, resume, probe_dls))
+        save_json(old, done)
+    return old['scores'],cfg|dict(start=str(top), first={})
 
 def _fits(net, weights): # are they its weights, as far as names and shapes say?
     return {k:v.shape for k,v in net.state_dict().items()}=={k:v.shape for k,v in weights.items()}
 
 def _begin_with(learn, start): # the generator of another colorizer, or at least its body
-    weights,card = load_weights(start, ('colorizer','body'))
+    weights,card = load_weights(_start_file(start), ('colorizer','body'))
+    learn.label_free = card.get('label_free', True) # what began with labels stays marked
     net,weights = learn.model.generator,{k:v for k,v in weights.items() if not k.startswith('pretext.')}
     if _fits(net, weights): return net.load_state_dict(weights)
     whole = card['what']=='colorizer'
@@ -701,11 +748,17 @@ def _pretext_of(cfg):
 def _check_pretext(cfg): # can it learn from pictures of that size, and be saved?
     p,size = _pretext_of(cfg),cfg['size']
     pretext_card(p)
+    if cfg['start']: load_weights(_start_file(cfg['start']), ('colorizer','body')) # or one line, early
     with no_random(): least = getattr(p.critic(), 'min_size', 1)*p.stride
     if size<least:
         raise UserError(f"found a size of {size} px, expected at least {least} px for the critic of "
                         f"{cfg['pretext']}: choose a larger one, or the pretext regression")
     if size%p.stride: raise UserError(f"found a size of {size} px, expected a multiple of {p.stride}")
+    if not cfg['small_first']: return
+    px,n = cfg['small_first']
+    if not (least<=px<size and px%p.stride==0 and n<cfg['epochs']):
+        raise UserError(f"setting 'small_first' is {px},{n}: expected {least} to {size-1} px, a multiple of "
+                        f"{p.stride}, and fewer than all {cfg['epochs']} epochs")
 
 # %% ../nbs/15_study.ipynb #d5273947
 def _color_learner(dls, out, cfg, probe_dls):
@@ -715,6 +768,7 @@ def _color_learner(dls, out, cfg, probe_dls):
     if cfg['ema']: cbs.append(EMA(cfg['ema']))
     if cfg['small_first']: cbs.append(SmallFirst(*cfg['small_first']))
     kw = dict(lr=cfg['lr'], max_stride=cfg['max_stride'], path=out, cbs=cbs, moms=(cfg['mom'],)*3)
+    kw['opt_func'] = partial(color_adam, mom=cfg['mom'])
     if cfg['decoder_nf']!=PRESETS['demo']['decoder_nf']: kw['unet_kw'] = dict(nf=cfg['decoder_nf'])
     learn = colorize_learner(dls, get_arch(cfg['arch']), _pretext_of(cfg), **kw)
     if cfg['start']: _begin_with(learn, cfg['start'])
@@ -722,7 +776,7 @@ def _color_learner(dls, out, cfg, probe_dls):
 
 def _resume_settings(dls, cfg): # what must stay when a run goes on, beside what `Checkpoint` sees itself
     ks = 'lr','size','limit','schedule','mom','zoom','ema','small_first','decoder_nf'
-    return {k:cfg[k] for k in ks} | dict(pictures=_pictures(dls))
+    return {k:cfg[k] for k in ks} | dict(pictures=_pictures(dls), start=_start_sum(cfg))
 
 # %% ../nbs/15_study.ipynb #7d86241e
 def _resumed(cp, learn, epochs): # epochs that are done
@@ -739,7 +793,7 @@ def _finish_pretrain(learn, dls, out, cfg, seed, before): # score, save; `before
     res = (learn.score(i) if paints else _last_values(learn)) | dict(split=split)
     _check_scores(res.get('psnr', {}) | res, 'pretrain')
     if hasattr(learn, 'probe'): res['probe'] = learn.probe.rows
-    info = dict(epochs=cfg['epochs'], seed=seed) | (dict(psnr=res['psnr']['avg']) if paints else {})
+    info = dict(epochs=cfg['epochs'], seed=seed, label_free=getattr(learn, 'label_free', True)) | (dict(psnr=res['psnr']['avg']) if paints else {})
     if before: res['resumed_from'] = info['resumed_from'] = before
     save_colorizer(learn, out/'colorizer', **info)
     save_body(learn, out/'body', size=cfg['size'], **info)
@@ -889,23 +943,6 @@ def data_stamp(
     if not Path(data).is_dir(): raise UserError(f'{data} is no folder, expected one with data')
     stats = sorted((os.path.relpath(o, data), os.stat(o)) for o in _files(data))
     return _digest(f'{o} {s.st_size} {s.st_mtime_ns}' for o,s in stats)
-
-# %% ../nbs/15_study.ipynb #dd124a15
-def _flat(o, at=''): # {'a':{'b':1}} as {'a.b':1}
-    res = {}
-    for k,v in o.items(): res |= _flat(v, f'{at}{k}.') if isinstance(v, dict) and v else {at+k:v}
-    return res
-
-_in_words = dict(data='other pictures or annotations', body='another body')
-
-def _differs(old, new): # in words
-    if not old: return 'an earlier version made it'
-    old,new = [_flat(json.loads(json.dumps(o))) for o in (old,new)]
-    value = lambda o,k: o.get(k) or None # a setting that is new and does nothing is no difference
-    ks = sorted(k for k in old.keys()|new.keys() if value(old, k)!=value(new, k))
-    change = lambda k: f"{k.removeprefix('settings.')} was {old.get(k)}, is {new.get(k)}"
-    said = [_in_words.get(k) or change(k) for k in ks]
-    return ', '.join(said[:3]) + (f' and {len(said)-3} more' if len(said)>3 else '')
 
 # %% ../nbs/15_study.ipynb #fc6e64b1
 class Store:
@@ -1162,7 +1199,8 @@ class _Train(_Work): # trains arms
         arms,task,body = arms_of(self.tasks[t], self.cfg),self.task(t),self.body()
         for a in arms.values(): _check_sees(a, self.body_of(a), body)
         lost = [k for k,a in arms.items() if a.decoder and body.weights and not body.decoder]
-        if lost: warn(f"left out: {', '.join(lost)}, for there is no colorizer with a SlimUnet by the body")
+        if lost: warn(f"left out: {', '.join(lost)}, for the body has no decoder that fits a mask beside it: "
+                      "a SlimUnet of stride 1 and default width")
         return [k for k,a in arms.items() if a.serves(task, self.body_of(a), self.cfg[t])]
 
 # %% ../nbs/15_study.ipynb #23cc5b70
@@ -1403,13 +1441,8 @@ def _same_config(out, cfg): # an interrupted study goes on only with the setting
     save_json(old|cfg, fn)
 
 # %% ../nbs/15_study.ipynb #5b8d3190
-_newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
-          'small_first','ema','start','first','blend')
-
 def _color_made(cfg, data, kind, seed=0): # what a colorizer depends on
-    ks = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
-    own = {k:cfg[k] for k in ks} | dict(kind=kind, seed=seed, probe=cfg.get('probe'))
-    own |= {k:cfg[k] for k in _newer if cfg[k]!=PRESETS['demo'][k]} # so that older runs stay what they are
+    own = _color_settings(cfg) | dict(kind=kind, seed=seed, probe=cfg.get('probe'))
     return dict(version=__version__, data=data_stamp(data), settings=own)
 
 # %% ../nbs/15_study.ipynb #73914eba
@@ -1420,6 +1453,7 @@ def _color_unit(work, data, kind, out, seconds): # the colorizer of a study, unl
         if not (why := st.why('colorization', made)): return
         print(f'done again, though stored: colorization: {why}')
         (out/'checkpoint.pth').unlink(missing_ok=True)
+        shutil.rmtree(out/'first', ignore_errors=True)
     begin,task = time.time(),first(k for k in work.tasks if work.task(k).probes)
     probe = work.dls(task) if task and cfg['probe'] else None
     res = pretrain(_color_loaders(data, kind, cfg), out, cfg, resume=True, probe_dls=probe)
@@ -1434,12 +1468,17 @@ def _color_loaders(data, kind, cfg):
                      max_zoom=high, drop_gray=cfg['drop_gray'], valid_pct=cfg['valid_pct'])
 
 def _study_body(run, cfg): # the body, with the decoder beside it where there is one that transfers
-    body,card = load_body(run, cfg['color']),weights_file(run, 'colorizer').with_suffix('.json')
-    said = load_json(card, 'card of a colorizer') if card.exists() else {}
-    at = said.get('pretext') # the decoder of an answer at a stride has fewer blocks than a mask wants
-    whole = not isinstance(at, dict) or at['settings'].get('stride', 1)==1
-    if said.get('unet')==SlimUnet.__name__ and whole: body.decoder = load_unet(run).decoder
+    body,fn = load_body(run, cfg['color']),weights_file(run, ('body','colorizer'))
+    fn = fn.with_name('colorizer.safetensors') if fn.name=='body.safetensors' else fn
+    card = fn.with_suffix('.json')
+    if card.exists() and _has_plain_decoder(load_json(card, 'card of a colorizer')):
+        body.decoder = load_unet(fn).decoder
     return body
+
+def _has_plain_decoder(card): # one whose blocks are those that a mask wants
+    p = card.get('pretext')
+    stride = (p.get('settings') or {}).get('stride', 1) if isinstance(p, dict) else 1
+    return card.get('unet')==SlimUnet.__name__ and stride==1 and not card.get('unet_kw')
 
 # %% ../nbs/15_study.ipynb #109227e9
 def _run_units(train, seeds, workers, seconds): # every unit of a study that is missing
@@ -1522,7 +1561,7 @@ def run_pretrain(
 def run_transfer(
     task, # As in `get_task`: multilabel, segment, or module:Name
     data, # Folder with labels: scenes, COCO or VOC
-    body, # What `save_body` wrote; or 'scratch', then only the arms without weights are trained
+    body, # As in `load_body`: 'photos', URL, file or run; or 'scratch': only arms without weights are trained
     out, # Folder for everything that comes out
     cfg:dict=None, # Settings, see `get_preset`; None for the demo's
     kind:str=None, # Kind of data; None: recognised from its layout

@@ -165,7 +165,7 @@ def _body_card(learn, body, info):
     arch,max_stride = arch_name(getattr(learn, 'arch', None)),getattr(learn, 'max_stride', None)
     return dict(what='body', arch=arch, max_stride=max_stride, n_in=n_in,
                 input=f'RGB in [0,1], (bs,3,h,w); inside {_SEES[n_in]}', pretext=type(pretext).__name__,
-                label_free=True, versions=versions, **plain_numbers(info))
+                label_free=True, versions=versions) | plain_numbers(info)
 
 # %% ../nbs/11_transfer.ipynb #9365bb43
 def save_body(
