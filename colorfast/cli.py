@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #20d68c81
-import argparse, ast, functools, importlib, importlib.util, json, os, re, shlex, sys, warnings
+import argparse, ast, functools, glob, importlib, importlib.util, json, os, re, shlex, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/18_cli.ipynb #2bc117c1
@@ -242,7 +242,8 @@ def _colorize(a):
 # %% ../nbs/18_cli.ipynb #2aef22ed
 def _is_model(word): # and no picture nor a folder of pictures
     at = Path(word.partition('#sha256=')[0])
-    pairs = at/'colorizer.safetensors',at.with_name(at.name+'.safetensors')
+    pairs = [at/'colorizer.safetensors']
+    if at.name and not at.is_dir(): pairs.append(at.with_name(at.name+'.safetensors'))
     return at.suffix in ('.safetensors','.pt') or '://' in word or any(o.exists() for o in pairs)
 
 def _model_and_images(model, images): # of the command line; without a model the first word may be one
@@ -252,6 +253,9 @@ def _model_and_images(model, images): # of the command line; without a model the
     if not _is_model(first):
         if more and Path(first).is_dir() and not get_image_files(first):
             raise ValueError(f'{first} holds neither pictures nor a colorizer')
+        at = Path(first)
+        if more and not (at.exists() or at.suffix or glob.has_magic(first)): # a mistyped model
+            raise ValueError(f'{first} is neither a picture nor a colorizer')
         return 'photos',images
     if more: return first,more
     raise ValueError(f'{first} is a colorizer: name pictures behind it, or use it by --model {first}')

@@ -13,7 +13,7 @@ import sys, uuid
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, url2pathname, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener, url2pathname
 import numpy as np, torch
 from safetensors.torch import load_file, save
 from fastai.imports import IN_NOTEBOOK
@@ -234,12 +234,20 @@ def _check_protected(url, sha): # nobody on the way may exchange both files
     raise UserError(f'{url}: what comes by {at.scheme} can be changed on its way: use https, '
                     'or say #sha256=... behind it')
 
+# %% ../nbs/00_files.ipynb #f07b45af
+class _Protected(HTTPRedirectHandler): # wherever it is sent on to, too
+    def __init__(self, sha): self.sha = sha
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _check_protected(newurl, self.sha)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+def _opener(sha): return build_opener(_Protected(sha))
+
 # %% ../nbs/00_files.ipynb #d69799c4
 def _fetch(url, to, most, sha): # a file of at most so many bytes
     try:
         _check_protected(url, sha)
-        with urlopen(Request(url, headers={'User-Agent':'colorfast'}), timeout=30) as r:
-            _check_protected(r.url, sha) # where it was sent on to
+        with _opener(sha).open(Request(url, headers={'User-Agent':'colorfast'}), timeout=30) as r:
             left = r.headers.get('Content-Length')
             data = r.read(most+1)
     except HTTPError as e:
@@ -293,7 +301,7 @@ def _fetched(url, sha, kind): # the weights' file in the cache
 
 # %% ../nbs/00_files.ipynb #71dd908b
 def weights_file(
-    fn, # Name of `shipped_weights`, URL (https or file), file, or folder; perhaps with '#sha256=...' behind
+    fn, # Name in `shipped_weights`, URL, file or folder; perhaps with '#sha256=...' of the weights behind
     what='colorizer', # Kind of weights, or a tuple of kinds: of a folder the first that lies in it
 )->Path: # The file with the weights, its card beside it; a path that is missing comes back as it is
     "Where the weights called `fn` lie on this machine."

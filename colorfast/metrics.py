@@ -176,13 +176,20 @@ def row(self:ColorScores)->dict: # psnr (also pooled), ssim, delta_e: {avg, min,
     means = {n:float(v[k].mean()) for n,k in (('prediction','colorfulness'),('truth','truth'))}
     return res | dict(colorfulness=means, n=len(v['psnr']))
 
+# %% ../nbs/06_metrics.ipynb #c209189e
+def _in_fixed_order(dl, n): # a random one if not all are wanted: the first by name may be of one kind
+    size = len(dl.dataset)
+    idxs = np.random.RandomState(0).permutation(size).tolist()
+    if n is not None and n<size: dl.get_idxs = lambda: idxs
+    return dl
+
 # %% ../nbs/06_metrics.ipynb #67f039d2
 def mean_ab(
-    dl, # Loader of `(L, ab)` batches, e.g. `dls.train`; a fastai loader is read in order and to its end
-    n:int=None, # Stop after the batch in which this many pictures are reached; None for all
+    dl, # Loader of `(L, ab)` batches, e.g. `dls.train`
+    n:int=None, # Stop after the batch in which this many are reached, of a fastai loader a fixed sample; None: all
 )->Tensor: # Mean ab, `(2,)` on the loader's device
     "Mean color of a loader's pictures."
-    if isinstance(dl, DataLoader): dl = dl.new(shuffle=False, drop_last=False)
+    if isinstance(dl, DataLoader): dl = _in_fixed_order(dl.new(shuffle=False, drop_last=False), n)
     tot,cnt = 0.,0
     for _,ab in dl:
         tot,cnt = tot+ab.as_subclass(Tensor).float().mean((2,3)).sum(0),cnt+len(ab)

@@ -655,13 +655,13 @@ def _differs(old, new): # in words
     said = [_in_words.get(k) or change(k) for k in ks]
     return ', '.join(said[:3]) + (f' and {len(said)-3} more' if len(said)>3 else '')
 
-# %% ../nbs/15_study.ipynb #8feb35a8
+# %% ../nbs/15_study.ipynb #644ed531
 def _start_file(start): return weights_file(start, ('colorizer','body'))
 
 def _start_sum(cfg): # checksum of what it goes on from
     return file_sha256(_start_file(cfg['start'])) if cfg['start'] else None
 
-# %% ../nbs/15_study.ipynb #a8129d53
+# %% ../nbs/15_study.ipynb #cb884a1a
 _newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
           'small_first','ema','start','first','blend')
 _older = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
@@ -732,7 +732,7 @@ def _begin_with(learn, start): # the generator of another colorizer, or at least
 
 # %% ../nbs/15_study.ipynb #bdacba91
 def _blend(net, cfg): # network interpolation (Wang et al., ESRGAN, 2018, section 3.4)
-    was = load_weights(cfg['start'], ('colorizer','body'))[0] if cfg['start'] else {}
+    was = load_weights(_start_file(cfg['start']), ('colorizer','body'))[0] if cfg['start'] else {}
     if cfg['start'] is None or not _fits(net, {k:v for k,v in was.items() if not k.startswith('pretext.')}):
         raise UserError(f"setting 'blend' is {cfg['blend']}, and there is no colorizer of this shape to blend "
                         "with: give start or first, or leave blend at 1")

@@ -42,7 +42,7 @@ def test_wheel_brings_weights(wheel, tmp_path):
     assert wheel.getinfo('colorfast/weights/photos.safetensors').file_size <= 5*2**20
     wheel.extractall(tmp_path/'site')
     code = ("import numpy as np, urllib.request; from colorfast.inference import colorize; from colorfast.transfer import load_body; import colorfast.files as f; "
-            "f.urlopen = None; print(f.__file__, colorize(np.zeros((40,60), np.uint8)).size, load_body('photos'))")
+            "f._opener = None; print(f.__file__, colorize(np.zeros((40,60), np.uint8)).size, load_body('photos'))")
     env = {**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONPATH': str(tmp_path/'site'), 'COLORFAST_CACHE': str(tmp_path/'cache')}
     out = run(sys.executable, '-c', code, cwd=tmp_path, env=env)
     assert str(tmp_path) in out and '(60, 40)' in out and 'Body(resnet18' in out, out
