@@ -35,12 +35,18 @@ def _items(node): # (name, default, what the comment stands behind)
     return [(o.arg, d, d or o.annotation or o) for o,d in zip(a.args, defaults)]
 
 # %% ../nbs/18_cli.ipynb #b9e97e47
+def _value_of(room, name): # of a table that stands by itself
+    lines,node = _parsed(room, name)
+    return lines,node.value
+
 @functools.cache
 def _docments(where): # of 'room.function' or 'room.TABLE.entry': name to (text, default as it is typed)
     room,name,*keys = where.split('.')
     lines,node = _parsed(room, name)
     if keys and isinstance(node, ast.Assign): node = node.value
-    for k in keys: node = _inner(node, k)
+    for k in keys:
+        node = _inner(node, k)
+        if isinstance(node, ast.Name): lines,node = _value_of(room, node.id)
     res = {}
     for k,default,last in _items(node):
         text = lines[last.end_lineno-1][last.end_col_offset:].decode().partition('#')[2].strip()

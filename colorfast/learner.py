@@ -72,8 +72,9 @@ def _call_one(self:ColorizeLearner, event_name): # our one line stays one line: 
         raise
 
 # %% ../nbs/10_learner.ipynb #97b83645
-def _as_numbers(losses): # what fastai keeps of each batch: tiny tensors between large ones leave holes in memory
-    if losses and isinstance(losses[-1], Tensor) and losses[-1].device.type=='cpu': losses[-1] = losses[-1].item()
+def _as_numbers(losses): # of each batch: tiny tensors between large ones leave holes in memory
+    if not losses or not isinstance(losses[-1], Tensor) or losses[-1].device.type!='cpu': return
+    losses[-1] = losses[-1].item()
 
 # %% ../nbs/10_learner.ipynb #8519f479
 @patch

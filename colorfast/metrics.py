@@ -186,7 +186,7 @@ def _in_fixed_order(dl, n): # a random one if not all are wanted: the first by n
 # %% ../nbs/06_metrics.ipynb #67f039d2
 def mean_ab(
     dl, # Loader of `(L, ab)` batches, e.g. `dls.train`
-    n:int=None, # Stop after the batch in which this many are reached, of a fastai loader a fixed sample; None: all
+    n:int=None, # Stop after the batch with which there are so many, of a fastai loader at random; None: all
 )->Tensor: # Mean ab, `(2,)` on the loader's device
     "Mean color of a loader's pictures."
     if isinstance(dl, DataLoader): dl = _in_fixed_order(dl.new(shuffle=False, drop_last=False), n)

@@ -373,6 +373,17 @@ def get_arm(
     "The arm that `o` means."
     return _object(ARMS, o, load)
 
+# %% ../nbs/15_study.ipynb #aaf7c422
+_PAPER = dict(
+    arch='resnet18', size=256, pretext='cgan', critic_nf=64, lambda_l1=100, epochs=20, bs=4,
+    lr=[2e-4,2e-4], schedule='flat',
+    arms=['scratch','pretrained','pretrained_unet'], # chosen, as is arch
+    tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}) # chosen
+_PHOTOS = dict( # for photographs of 64 px; all chosen on a split of the training photographs
+    bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=1, lr=[5e-4,5e-4],
+    adv='hinge', spectral=True, lambda_l1=3, critic_layers=2, blend=.8,
+    first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9))
+
 # %% ../nbs/15_study.ipynb #0e34689f
 PRESETS = dict(
     demo = dict(
@@ -412,15 +423,7 @@ PRESETS = dict(
         probe='linear', # Protocol that watches the body while it learns to color; None: no one does
         protocols=[], # Protocols that judge the body, and a random one beside it, names or module:Name
         scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)), # Drawn data of the demo
-    paper = dict(
-        arch='resnet18', size=256, pretext='cgan', critic_nf=64, lambda_l1=100, epochs=20, bs=4,
-        lr=[2e-4,2e-4], schedule='flat',
-        arms=['scratch','pretrained','pretrained_unet'], # chosen, as is arch
-        tune=dict(lr=[3e-4,1e-3,3e-3]), scenes={}), # chosen
-    photos = dict( # for photographs of 64 px; all chosen on a split of the training photographs
-        bs=32, loss='log_mse', stride=4, decoder_nf=64, ema=.9995, valid_pct=.02, epochs=1, lr=[5e-4,5e-4],
-        adv='hinge', spectral=True, lambda_l1=3, critic_layers=2, blend=.8,
-        first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9)))
+    paper=_PAPER, photos=_PHOTOS)
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
 for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
@@ -486,8 +489,8 @@ def _check_tune(tune): # what each arm tries
         for v in vs: _check({k:v}, 'tune.')
 
 # %% ../nbs/15_study.ipynb #4e9c7251
-_of_first = ('pretext','critic_nf','critic_layers','lambda_l1','loss','adv','spectral','small_first','ema','start',
-             'epochs','lr','schedule','mom','blend') # both runs have the same network and pictures
+_of_first = ('pretext','critic_nf','critic_layers','lambda_l1','loss','adv','spectral','small_first','ema',
+             'start','epochs','lr','schedule','mom','blend') # both runs have the same network and pictures
 
 def _check_first(cfg): # the settings of a run before
     for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in _of_first])
@@ -733,9 +736,10 @@ def _begin_with(learn, start): # the generator of another colorizer, or at least
 # %% ../nbs/15_study.ipynb #bdacba91
 def _blend(net, cfg): # network interpolation (Wang et al., ESRGAN, 2018, section 3.4)
     was = load_weights(_start_file(cfg['start']), ('colorizer','body'))[0] if cfg['start'] else {}
-    if cfg['start'] is None or not _fits(net, {k:v for k,v in was.items() if not k.startswith('pretext.')}):
-        raise UserError(f"setting 'blend' is {cfg['blend']}, and there is no colorizer of this shape to blend "
-                        "with: give start or first, or leave blend at 1")
+    was = {k:v for k,v in was.items() if not k.startswith('pretext.')}
+    if not _fits(net, was):
+        raise UserError(f"setting 'blend' is {cfg['blend']}, and there is no colorizer of this shape to "
+                        "blend with: give start or first, or leave blend at 1")
     with torch.no_grad():
         for k,v in net.state_dict().items():
             if v.is_floating_point(): v.lerp_(was[k].to(v.device), 1-cfg['blend'])
@@ -793,7 +797,8 @@ def _finish_pretrain(learn, dls, out, cfg, seed, before): # score, save; `before
     res = (learn.score(i) if paints else _last_values(learn)) | dict(split=split)
     _check_scores(res.get('psnr', {}) | res, 'pretrain')
     if hasattr(learn, 'probe'): res['probe'] = learn.probe.rows
-    info = dict(epochs=cfg['epochs'], seed=seed, label_free=getattr(learn, 'label_free', True)) | (dict(psnr=res['psnr']['avg']) if paints else {})
+    info = dict(epochs=cfg['epochs'], seed=seed, label_free=getattr(learn, 'label_free', True))
+    info |= (dict(psnr=res['psnr']['avg']) if paints else {})
     if before: res['resumed_from'] = info['resumed_from'] = before
     save_colorizer(learn, out/'colorizer', **info)
     save_body(learn, out/'body', size=cfg['size'], **info)
