@@ -211,11 +211,12 @@ def _color_table(c):
                  image_mean="each image's own mean color (knows the answer)")
     def cells(name, r):
         p = r['psnr']
-        scores = f"{p['avg']:.2f}",f"{p['min']:.2f} to {p['max']:.2f}",f"{r['ssim']['avg']:.3f}"
+        pooled = f"{p['pooled']:.2f}" if 'pooled' in p else '' # older runs have none
+        scores = f"{p['avg']:.2f}",pooled,f"{p['min']:.2f} to {p['max']:.2f}",f"{r['ssim']['avg']:.3f}"
         return name,*scores,f"{r['colorfulness']['prediction']:.1f}"
     rows = [cells('colorizer', c)] + [cells(v, c[k]) for k,v in names.items()]
-    rows.append(('truth','','','',f"{c['colorfulness']['truth']:.1f}"))
-    return _table(('', 'PSNR (dB)', 'lowest to highest', 'SSIM', 'colorfulness'), rows)
+    rows.append(('truth','','','','',f"{c['colorfulness']['truth']:.1f}"))
+    return _table(('', 'PSNR (dB)', 'of the pooled error', 'lowest to highest', 'SSIM', 'colorfulness'), rows)
 
 def _note(text): return f'<p class=note>{html.escape(text)}</p>'
 
@@ -232,7 +233,8 @@ def _tuning_note(r, arms): # what each arm tried on validation images
         tried = ', '.join(f"{one(t)} ({t['valid']:.3g})" for t in o['tried'])
         return f"{arms[a].label}: {one(o['chosen'])} out of {tried}"
     notes = '; '.join(said(a, o) for a,o in r['tuning'].items())
-    return _note(f'Tuned on validation images, the same trials for every arm: {notes}.')
+    return _note('Tuned on validation images, out of the same trials for every arm (those that come to the '
+                 f'same for a frozen one are run once): {notes}.')
 
 def _classes_note(res, k): # which classes the first score is of
     names = res.get('config', {}).get(k, {}).get('classes')
