@@ -2,7 +2,7 @@
 
 python bench/photographs.py MODEL TRAIN HELDOUT [--size 64] [--sheet FILE.jpg] [--n 100] [--json FILE] [--threads 2]
 
-MODEL is what Colorizer.load takes, TRAIN the folder it was trained on (the mean color row is its mean), HELDOUT the folder
+MODEL is what Colorizer.load takes, TRAIN the folder it was trained on (the mean color row is the mean of 2,000 of its photographs), HELDOUT the folder
 to score. Photographs of a mean chroma below 1 are left out of both. Beside each score stand gray, the training pictures'
 mean color and the picture's own mean color, and beside each difference to gray its 95 % interval over pictures.
 The sheet shows a fixed random sample of --n photographs, from the best (in decibels above gray) to the worst, each as it

@@ -4,8 +4,8 @@ python bench/supervised.py DATA --out DIR [--pictures N | --epochs E] [--arch re
                            [--lr 2e-3] [--wd .01] [--zoom 1] [--limit N] [--seed 0] [--threads N]
 
 The top folders of DATA are the classes, or those of DATA/train (Tiny ImageNet: train/CLASS/images/*.JPEG). Validation is
-DATA/val where its pictures have classes, by folder or by a val_annotations.txt; else a tenth of training, the same that
-coloring sets aside. Everything else is as in coloring: the pictures in gray, mirrored and perhaps enlarged (--zoom), none
+DATA/val where its pictures have classes, by folder or by a val_annotations.txt; else a tenth of training, at random, as by
+default in coloring. Everything else is as there: the pictures in gray, mirrored and perhaps enlarged (--zoom), none
 with a mean chroma below 1, the same network up to a linear head, one cycle. --pictures counts pictures shown, so that a
 colorizer and its ceiling can be held against each other after the same number; the last epoch may be a part of one.
 An interrupted run goes on where its last whole epoch ended; a line about every minute says where it is.
