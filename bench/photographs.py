@@ -30,9 +30,10 @@ def main():
     res['over_gray'] = {k:interval(ours[k]-gray[k]) for k in ('psnr','ssim','delta_e')}
     c = res['colorfulness']
     res['color_share'] = c['prediction']/c['truth']
+    res['share_ahead_of_gray'] = float((ours['psnr']>gray['psnr']).mean())
     print(f"{scores_table(res).to_string()}\n\n{res['n']} photographs; over gray, with 95 % intervals over photographs:")
     for k,o in res['over_gray'].items(): print(f"  {k:8} {o['mean']:+.4f} ({o['ci95'][0]:+.4f} to {o['ci95'][1]:+.4f})")
-    print(f"  colorfulness {100*res['color_share']:.1f} % of the truth's; better than gray (PSNR) on {100*(ours['psnr']>gray['psnr']).mean():.1f} % of them")
+    print(f"  colorfulness {100*res['color_share']:.1f} % of the truth's; better than gray (PSNR) on {100*res['share_ahead_of_gray']:.1f} % of them")
     if args.json: Path(args.json).write_text(json.dumps(res, indent=1))
     if args.sheet: sheet(dl, predict, ours['psnr']-gray['psnr'], args.n, args.sheet)
 

@@ -20,7 +20,8 @@ LICENCE = {'weights': 'Apache-2.0, like the package, as far as its authors can g
                           'belong to their photographers; none is in the package. Whether that binds weights learned from '
                           'them is not settled law: for commercial use ask a lawyer, or train on photographs of your own'}
 FAILURES = ['It says what is likely, not what was: the color of a car, a dress or a wall cannot be known from gray.',
-            'Where it is unsure it paints little color, a brownish gray; it is duller than the truth.',
+            'Where it is unsure it paints a brownish gray, duller than the truth, and sometimes a patch of red, green or purple that '
+            'was never there.',
             'It learned from small pictures of 64 px of mostly animals, things and places, scaled as Tiny ImageNet '
             'scales them; drawings, documents, medical and night pictures are strange to it.',
             'People are few among its classes; it was not examined for how it paints skin of different tones.',
