@@ -520,7 +520,8 @@ def _changed(cfg, k, v): # entry `k`, changed to `v`
     for o in v if k not in ('scenes','first','bodies') else ():
         known = _TUNABLE if k=='tune' else old
         if o not in known: _one_of('setting', f'{k}.{o}', [f'{k}.{p}' for p in known])
-    return dict(v) if k in ('tune','bodies') else old|v # trials are listed anew
+    anew = k in ('tune','bodies') or k=='first' and not v # trials are listed anew; first={}: no run before
+    return dict(v) if anew else old|v
 
 # %% ../nbs/15_study.ipynb #6fde562b
 def _name_of(registry, o): # under which it is found again, also in another process
