@@ -44,9 +44,7 @@ def of_checkpoint(fn):
     gen = s['cbs']['ema']['avg'] if 'ema' in s['cbs'] and not s['cbs']['ema']['swapped'] else None
     if gen is None: gen = {k.removeprefix('generator.'):v for k,v in s['model'].items() if k.startswith('generator.')}
     body = scratch_body('resnet18', 8)
-    net = body.layers(False)
-    net.load_state_dict({k[2:]:v for k,v in gen.items() if k.startswith('0.')})
-    body.weights = net.state_dict()
+    body.weights = {k[2:]:v for k,v in gen.items() if k.startswith('0.')}
     return body
 
 def say(rows, name, preds, targs, base, map_ci):

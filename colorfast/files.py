@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UserError', 'clean_text', 'atomic', 'save_json', 'load_json', 'plain_numbers', 'save_torch', 'load_torch',
-           'pair_file', 'file_sha256', 'to_half', 'save_weights', 'check_card', 'load_weights', 'cache_dir',
-           'shipped_weights', 'weights_file', 'has_bars', 'with_bar', 'say_once', 'Registry', 'find_name', 'path_of']
+           'pair_file', 'file_sha256', 'to_half', 'save_weights', 'check_card', 'cache_dir', 'shipped_weights',
+           'weights_file', 'load_weights', 'has_bars', 'with_bar', 'say_once', 'Registry', 'find_name', 'path_of']
 
 # %% ../nbs/00_files.ipynb #32f0659a
 import contextlib, hashlib, http.client, importlib, importlib.resources, json, multiprocessing, os, re, shutil
@@ -146,35 +146,6 @@ def check_card(
         if not isinstance(v, kinds) or (isinstance(v, bool) and bool not in kinds):
             want = ' or '.join('nothing' if o is type(None) else o.__name__ for o in kinds)
             raise UserError(f"{fn}: the card's {k} is {v!r:.60}, expected {want}: get it again")
-
-# %% ../nbs/00_files.ipynb #fcd9ccba
-def load_weights(
-    fn, # What `save_weights` wrote: the file, or a folder with `what`.safetensors
-    what, # Kind that the card has to name, such as 'body'; or a tuple of kinds
-    fields:dict=None, # As in `check_card`
-)->tuple: # Tensors by name, half precision as float32; and the card
-    "Read weights and card; raises `UserError` if they are not what they should be."
-    kinds = (what,) if isinstance(what, str) else what
-    fn,kind = pair_file(fn, kinds[0]),' or a '.join(kinds)
-    card = _card_of(fn, kind)
-    found = card.get('what', 'file of another program')
-    if found not in kinds: raise UserError(f'{fn} holds a {found!s:.60}, expected a {kind}')
-    check_card(card, fields or {}, fn.with_suffix('.json'))
-    if 'sha256' in card and card['sha256']!=file_sha256(fn):
-        raise UserError(f'{fn}: weights and card do not belong together (checksum): copy both files again')
-    try: weights = load_file(fn)
-    except Exception as e:
-        raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
-    return {k:v.float() if v.dtype in _HALVES else v for k,v in weights.items()},card
-
-_HALVES = torch.float16,torch.bfloat16
-
-def _card_of(fn, kind): # of a pair that is there
-    js = fn.with_suffix('.json')
-    if lost := [o for o in (fn,js) if not o.exists()]:
-        known = f"; by name there are: {', '.join(shipped_weights())}" if fn.parent==Path() else ''
-        raise UserError(f'{lost[0]} not found: a {kind} is the two files {fn.name} and {js.name}{known}')
-    return load_json(js, f'card of a {kind}')
 
 # %% ../nbs/00_files.ipynb #a8f067a4
 def cache_dir(
@@ -330,6 +301,35 @@ def _unzipped(name): # a pair that the package ships, as files
 def _path_of_url(url): # file:///C:/a%20b
     at = _parts(url)
     return url2pathname(at.path if at.netloc in ('','localhost') else f'//{at.netloc}{at.path}')
+
+# %% ../nbs/00_files.ipynb #fcd9ccba
+def load_weights(
+    fn, # As in `weights_file`: a shipped name, URL, file, or folder with `what`.safetensors
+    what, # Kind that the card has to name, such as 'body'; or a tuple of kinds
+    fields:dict=None, # As in `check_card`
+)->tuple: # Tensors by name, half precision as float32; and the card
+    "Read weights and card; raises `UserError` if they are not what they should be."
+    kinds = (what,) if isinstance(what, str) else what
+    fn,kind = weights_file(fn, kinds),' or a '.join(kinds)
+    card = _card_of(fn, kind)
+    found = card.get('what', 'file of another program')
+    if found not in kinds: raise UserError(f'{fn} holds a {found!s:.60}, expected a {kind}')
+    check_card(card, fields or {}, fn.with_suffix('.json'))
+    if 'sha256' in card and card['sha256']!=file_sha256(fn):
+        raise UserError(f'{fn}: weights and card do not belong together (checksum): copy both files again')
+    try: weights = load_file(fn)
+    except Exception as e:
+        raise UserError(f'{fn} is damaged ({type(e).__name__}): copy or train it again') from None
+    return {k:v.float() if v.dtype in _HALVES else v for k,v in weights.items()},card
+
+_HALVES = torch.float16,torch.bfloat16
+
+def _card_of(fn, kind): # of a pair that is there
+    js = fn.with_suffix('.json')
+    if lost := [o for o in (fn,js) if not o.exists()]:
+        known = f"; by name there are: {', '.join(shipped_weights())}" if fn.parent==Path() else ''
+        raise UserError(f'{lost[0]} not found: a {kind} is the two files {fn.name} and {js.name}{known}')
+    return load_json(js, f'card of a {kind}')
 
 # %% ../nbs/00_files.ipynb #5d1da361
 def has_bars()->bool: # In a notebook or a terminal, and not in a worker process

@@ -179,8 +179,9 @@ def row(self:ColorScores)->dict: # psnr (also pooled), ssim, delta_e: {avg, min,
 # %% ../nbs/06_metrics.ipynb #c209189e
 def _in_fixed_order(dl, n): # a random one if not all are wanted: the first by name may be of one kind
     size = len(dl.dataset)
+    if n is None or n>=size: return dl
     idxs = np.random.RandomState(0).permutation(size).tolist()
-    if n is not None and n<size: dl.get_idxs = lambda: idxs
+    dl.get_idxs = lambda: idxs
     return dl
 
 # %% ../nbs/06_metrics.ipynb #67f039d2

@@ -660,10 +660,14 @@ def _differs(old, new): # in words
     return ', '.join(said[:3]) + (f' and {len(said)-3} more' if len(said)>3 else '')
 
 # %% ../nbs/15_study.ipynb #644ed531
-def _start_file(start): return weights_file(start, ('colorizer','body'))
+_STARTS = 'colorizer','body' # what coloring can go on from
 
 def _start_sum(cfg): # checksum of what it goes on from
-    return file_sha256(_start_file(cfg['start'])) if cfg['start'] else None
+    return file_sha256(weights_file(cfg['start'], _STARTS)) if cfg['start'] else None
+
+def _start_weights(start): # of its network alone, and its card
+    weights,card = load_weights(start, _STARTS)
+    return {k:v for k,v in weights.items() if not k.startswith('pretext.')},card
 
 # %% ../nbs/15_study.ipynb #cb884a1a
 _newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
@@ -721,9 +725,8 @@ def _fits(net, weights): # are they its weights, as far as names and shapes say?
     return {k:v.shape for k,v in net.state_dict().items()}=={k:v.shape for k,v in weights.items()}
 
 def _begin_with(learn, start): # the generator of another colorizer, or at least its body
-    weights,card = load_weights(_start_file(start), ('colorizer','body'))
+    net,(weights,card) = learn.model.generator,_start_weights(start)
     learn.label_free = card.get('label_free', True) # what began with labels stays marked
-    net,weights = learn.model.generator,{k:v for k,v in weights.items() if not k.startswith('pretext.')}
     if _fits(net, weights): return net.load_state_dict(weights)
     whole = card['what']=='colorizer'
     body = {k[2:]:v for k,v in weights.items() if k.startswith('0.')} if whole else weights
@@ -736,8 +739,7 @@ def _begin_with(learn, start): # the generator of another colorizer, or at least
 
 # %% ../nbs/15_study.ipynb #bdacba91
 def _blend(net, cfg): # network interpolation (Wang et al., ESRGAN, 2018, section 3.4)
-    was = load_weights(_start_file(cfg['start']), ('colorizer','body'))[0] if cfg['start'] else {}
-    was = {k:v for k,v in was.items() if not k.startswith('pretext.')}
+    was = _start_weights(cfg['start'])[0] if cfg['start'] else {}
     if not _fits(net, was):
         raise UserError(f"setting 'blend' is {cfg['blend']}, and there is no colorizer of this shape to "
                         "blend with: give start or first, or leave blend at 1")
@@ -753,7 +755,7 @@ def _pretext_of(cfg):
 def _check_pretext(cfg): # can it learn from pictures of that size, and be saved?
     p,size = _pretext_of(cfg),cfg['size']
     pretext_card(p)
-    if cfg['start']: load_weights(_start_file(cfg['start']), ('colorizer','body')) # or one line, early
+    if cfg['start']: _start_weights(cfg['start']) # or one line, early
     with no_random(): least = getattr(p.critic(), 'min_size', 1)*p.stride
     if size<least:
         raise UserError(f"found a size of {size} px, expected at least {least} px for the critic of "
