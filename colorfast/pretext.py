@@ -121,8 +121,20 @@ def metrics(self:Pretext)->list: # Metrics for a `Learner`
 def from_settings(cls:Pretext,
     cfg:dict, # Settings of a run, as a study has them; a pretext takes those that are meant for it
 )->Pretext: # As the command line makes it
-    "The pretext that a run's settings ask for"
-    return cls()
+    "The pretext that a run's settings ask for: `stride` where its class takes it, and `pretext_kw`"
+    return cls(**_meant_for(cls, cfg, dict(stride='stride')))
+
+def _check_takes(cls, settings): # does the class take them? Or one line
+    known = list(inspect.signature(cls).parameters)
+    if bad := [k for k in settings if k not in known]:
+        names = ', '.join(known) or 'none'
+        raise UserError(f"{cls.__name__} has no setting {', '.join(bad)}: expected {names}")
+
+def _meant_for(cls, cfg, named): # arguments of `cls`; `named`: from an argument to its setting
+    takes = inspect.signature(cls).parameters
+    own = {k:cfg[v] for k,v in named.items() if k in takes and cfg.get(v) is not None}
+    _check_takes(cls, cfg.get('pretext_kw', {}))
+    return own | cfg.get('pretext_kw', {})
 
 # %% ../nbs/08_pretext.ipynb #427ff693
 def at_stride(
@@ -190,8 +202,7 @@ def from_settings(cls:Regression,
     "What a run says of loss, stride and critic"
     named = dict(nf='critic_nf', n_layers='critic_layers')
     named |= {k:k for k in ('lambda_l1','loss','stride','adv','spectral')}
-    takes = inspect.signature(cls).parameters
-    return cls(**{k:cfg[v] for k,v in named.items() if k in takes and v in cfg})
+    return cls(**_meant_for(cls, cfg, named))
 
 # %% ../nbs/08_pretext.ipynb #0cc1cdf1
 class AdvLoss(Enum):
@@ -329,10 +340,7 @@ def make_pretext(
         if not settings: return pretext
         raise UserError(f"{type(pretext).__name__} is built, found {', '.join(settings)}: give the class")
     cls = _pretext_class(pretext)
-    known = [k for k in inspect.signature(cls).parameters]
-    if bad := [k for k in settings if k not in known]:
-        names = ', '.join(known) or 'none'
-        raise UserError(f"{cls.__name__} has no setting {', '.join(bad)}: expected {names}")
+    _check_takes(cls, settings)
     return cls(**settings)
 
 # %% ../nbs/08_pretext.ipynb #0caa5829

@@ -398,7 +398,8 @@ PRESETS = dict(
         adv='bce', # What cgan's critic makes of its scores: bce, lsgan or hinge
         spectral=False, # Spectral norm in cgan's critic, in place of batch norm?
         critic_layers=3, # Layers of stride 2 in cgan's critic; 3 sees patches of 70 px, times the stride
-        stride=1, # Paint at so many times fewer pixels a side: 1, 2 or 4
+        stride=None, # Paint at so many times fewer pixels a side: 1, 2, 4; None: the pretext's own
+        pretext_kw={}, # More arguments of the pretext, such as pretext_kw.smooth=.1
         decoder_nf=32, # Channels of the decoder's finest block
         zoom=[1,1], # Smallest and largest random zoom while coloring; .5,1.3 halves objects or enlarges them
         drop_gray=1., # Color without pictures of a mean chroma below this, CIELAB units
@@ -422,11 +423,10 @@ PRESETS = dict(
         same_recipe='base', # After tuning also pairs with the settings of: base, both in turn, or never
         probe='linear', # Protocol that watches the body while it learns to color; None: no one does
         protocols=[], # Protocols that judge the body, and a random one beside it, names or module:Name
-        scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)), # Drawn data of the demo
-    paper=_PAPER, photos=_PHOTOS)
+        scenes=dict(n_unlabeled=4000, n_val=200, n_test=600))) # Drawn data of the demo
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
-for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
+for k,v in dict(paper=_PAPER, photos=_PHOTOS).items(): PRESETS[k] = PRESETS['demo'] | v
 _TUNABLE = ('lr','epochs','wd','head','frozen_epochs','frozen_lr')
 
 # %% ../nbs/15_study.ipynb #2d8fe1d4
@@ -450,18 +450,18 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     **{k:_names for k in ('arms','tasks','protocols')},
     **{k:(_is_text, 'a name') for k in ('arch','pretext','unet','loss','adv')},
     probe=(_or_none(_is_text), 'the name of a protocol'),
-    **{k:(lambda o: isinstance(o,bool), 'true or false') for k in ('color','quick')},
+    **{k:(lambda o: isinstance(o,bool), 'true or false') for k in ('color','quick','spectral')},
     size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), lr=(_is_rate, 'a number above 0'),
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     drop_gray=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
-    stride=(lambda o: o in (1,2,4), '1, 2 or 4'), spectral=(lambda o: isinstance(o,bool), 'true or false'),
+    stride=(lambda o: o in (None,1,2,4), '1, 2 or 4'),
     **{k:(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)') for k in ('ema','mom')},
     valid_pct=(lambda o: _is_number(o) and o<1, 'a share in (0,1)'),
     blend=(lambda o: _is_number(o) and o<=1, 'a share in (0,1]'),
     zoom=(_is_zoom, 'the smallest (in (0,1]) and the largest (at least 1), such as .5,1.3'),
     small_first=(lambda o: o==[] or _list_of(_is_count)(o) and len(o)==2, 'px and epochs, such as 32,3'),
     start=(_or_none(_is_text), 'a name, folder or file'),
-    first=(lambda o: isinstance(o,dict), 'settings by name'),
+    **{k:(lambda o: isinstance(o,dict), 'settings by name') for k in ('first','pretext_kw')},
     head=(lambda o: isinstance(o,dict) or _is_text(o), 'fastai or linear, or values by name'),
     classes=(_or_none(lambda o: len(o)>0 and _list_of(_is_text)(o)), 'names of classes, such as car,person'),
     wd=(_or_none(_is_decay), '0 or a number above it, or two of them'),
@@ -489,8 +489,9 @@ def _check_tune(tune): # what each arm tries
         for v in vs: _check({k:v}, 'tune.')
 
 # %% ../nbs/15_study.ipynb #4e9c7251
-_of_first = ('pretext','critic_nf','critic_layers','lambda_l1','loss','adv','spectral','small_first','ema',
-             'start','epochs','lr','schedule','mom','blend') # both runs have the same network and pictures
+_of_first = ('pretext','pretext_kw','critic_nf','critic_layers','lambda_l1','loss','adv','spectral',
+             'small_first','ema','start','epochs','lr','schedule','mom','blend')
+# both runs have the same network and pictures
 
 def _check_first(cfg): # the settings of a run before
     for k in cfg['first']: _one_of('setting', f'first.{k}', [f'first.{o}' for o in _of_first])
@@ -517,7 +518,7 @@ def _changed(cfg, k, v): # entry `k`, changed to `v`
     if not isinstance(old, dict) or (k=='tune' and isinstance(v, list)): return v
     if not isinstance(v, dict):
         raise UserError(f"setting '{k}' is {v!r:.80}, expected values by name, such as {k}.epochs=5")
-    for o in v if k not in ('scenes','first','bodies') else ():
+    for o in v if k not in ('scenes','first','bodies','pretext_kw') else ():
         known = _TUNABLE if k=='tune' else old
         if o not in known: _one_of('setting', f'{k}.{o}', [f'{k}.{p}' for p in known])
     anew = k in ('tune','bodies') or k=='first' and not v # trials are listed anew; first={}: no run before
@@ -671,7 +672,7 @@ def _start_weights(start): # of its network alone, and its card
 
 # %% ../nbs/15_study.ipynb #cb884a1a
 _newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','decoder_nf','zoom','drop_gray',
-          'small_first','ema','start','first','blend')
+          'small_first','ema','start','first','blend','pretext_kw')
 _older = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
 
 def _color_settings(cfg): # newer ones only where they say something, so that older runs stay what they are
@@ -710,7 +711,7 @@ def _run_before(dls, out, cfg, seed, resume, probe_dls): # scores of it, and the
         raise UserError(f'found {num_distrib()} processes, expected one: train the run before by itself '
                         '(--pretext regression), and go on with --from')
     top,done = out/'first',out/'first'/'scores.json'
-    own = cfg | dict(blend=1.) | cfg['first'] | dict(first={})
+    own = cfg | dict(blend=1., pretext_kw={}) | cfg['first'] | dict(first={})
     made = dict(settings=_color_settings(own) | dict(seed=seed, pictures=_pictures(dls)))
     old = load_json(done, 'list of scores') if resume and done.exists() else {}
     if old and (why := _differs(old.get('made'), made)):

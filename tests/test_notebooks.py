@@ -8,9 +8,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS,LIB = ROOT/'nbs',ROOT/'colorfast'
-ROOMS = {0:'files', 1:'color', 2:'images', 3:'scenes', 4:'sources', 5:'data', 6:'metrics', 7:'models', 8:'pretext', 10:'learner', 11:'transfer', 13:'protocols', 14:'inference', 15:'study', 16:'figures', 17:'report', 18:'cli'}
+ROOMS = {'00':'files', '01':'color', '02':'images', '03':'scenes', '04':'sources', '05':'data', '06':'metrics', '07':'models', '08':'pretext',
+         '10':'learner', '11':'transfer', '13':'protocols', '14':'inference', '15':'study', '16':'figures', '17':'report', '18':'cli'}
 HOUSE = list(ROOMS.values()) # a room imports only from those before it
-API = [NBS/f'{i:02}_{o}.ipynb' for i,o in ROOMS.items()]
+API = [NBS/f'{i}_{o}.ipynb' for i,o in ROOMS.items()]
 ALL = [p for p in sorted(NBS.glob('**/*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(NBS).parts)]
 TUTORIALS = [p for p in ALL if p.parent.name == 'tutorials']
 # What fastai and torch call, with arguments that they define: these need no docments, and all but a callback's events no docstring
