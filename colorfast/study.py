@@ -385,8 +385,7 @@ _PHOTOS = dict( # for photographs of 64 px; all chosen on a split of the trainin
     first=dict(pretext='regression', epochs=4, lr=2e-3, mom=.9))
 
 # %% ../nbs/15_study.ipynb #0e34689f
-PRESETS = dict(
-    demo = dict(
+PRESETS = dict(demo=dict(
         arch='resnet18', # Body: resnet18, resnet34, xresnet18, timm/NAME ...
         max_stride=None, # How many times smaller the deepest stage may see a picture; None: down to 8x8 px
         size=64, # Height and width of the pictures, px
@@ -423,10 +422,11 @@ PRESETS = dict(
         same_recipe='base', # After tuning also pairs with the settings of: base, both in turn, or never
         probe='linear', # Protocol that watches the body while it learns to color; None: no one does
         protocols=[], # Protocols that judge the body, and a random one beside it, names or module:Name
-        scenes=dict(n_unlabeled=4000, n_val=200, n_test=600))) # Drawn data of the demo
+        scenes=dict(n_unlabeled=4000, n_val=200, n_test=600)), # Drawn data of the demo
+    paper=_PAPER, photos=_PHOTOS)
 
 # %% ../nbs/15_study.ipynb #78ff0b5b
-for k,v in dict(paper=_PAPER, photos=_PHOTOS).items(): PRESETS[k] = PRESETS['demo'] | v
+for k in ('paper','photos'): PRESETS[k] = PRESETS['demo'] | PRESETS[k]
 _TUNABLE = ('lr','epochs','wd','head','frozen_epochs','frozen_lr')
 
 # %% ../nbs/15_study.ipynb #2d8fe1d4
