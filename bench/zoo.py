@@ -11,7 +11,7 @@ protocol, with a random body of each seed beside them, and writes one line a sco
 import argparse, itertools, json, os, sys, time, warnings
 from pathlib import Path
 
-BASE = dict(arch='resnet18', size=64, bs=32, lr=2e-3, mom=.9, ema=.99, valid_pct=.02, probe=None)
+BASE = dict(arch='resnet18', size=64, bs=32, lr=2e-3, mom=.9, ema=.99, valid_pct=.02)
 METHODS = dict( # name to settings of `colorfast pretrain`
     regression=dict(pretext='regression', loss='log_mse', stride=4),
     l1=dict(pretext='regression', loss='l1', stride=4, mom=.5), # cgan but for the critic
@@ -47,7 +47,6 @@ def pretrain(args):
         out = Path(args.out)/args.budget/f'{name}-{seed}'
         if (out/'results.json').exists(): continue
         cfg = get_preset('demo', **BASE|METHODS[name]|dict(epochs=EPOCHS[args.budget]))
-        cfg['probe'] = None
         began = time.time()
         run_pretrain(args.data, out, cfg, seed=seed, resume=(out/'checkpoint.pth').exists())
         print(f'zoo  {out.name}  {time.time()-began:.0f} s', flush=True)

@@ -19,6 +19,7 @@ from .color import *
 from .metrics import *
 from .models import *
 from .pretext import *
+from .bins import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures
