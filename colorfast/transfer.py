@@ -277,7 +277,7 @@ def slim_unet_learner(
     if pretrained: learn.freeze()
     return learn
 
-# %% ../nbs/11_transfer.ipynb #7064f46f
+# %% ../nbs/11_transfer.ipynb #6500a1a3
 @delegates(Learner.__init__)
 def hypercolumn_learner(
     dls, # `SegmentDataLoaders`, or others with RGB in [0,1]
