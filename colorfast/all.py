@@ -10,6 +10,7 @@ from .metrics import *
 from .models import *
 from .pretext import *
 from .bins import *
+from .hypercolumn import *
 from .learner import *
 from .transfer import *
 from .protocols import *

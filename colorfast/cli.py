@@ -60,8 +60,12 @@ def _typed(lines, node): # as it stands in the source, on one line: 2e-3 stays 2
 # %% ../nbs/18_cli.ipynb #719d7cc3
 def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
 
-def _names(room, registry): # in a registry, in order
-    return re.findall(rf"\b{registry}\.add\('(\w+)'", _source(room))
+@functools.cache
+def _rooms(): return re.findall(r'^from \.(\w+) import', _source('all'), re.M)
+
+def _names(room, registry): # in a registry that `room` has, in order; the rooms after it add their own
+    rooms = _rooms()[_rooms().index(room):]
+    return [o for r in rooms for o in re.findall(rf"\b{registry}\.add\('(\w+)'", _source(r))]
 
 def _task_classes(): # name to class of the package's tasks
     return dict(re.findall(r"\bTASKS\.add\('(\w+)', (\w+)\(\)", _source('study')))

@@ -20,6 +20,7 @@ from .metrics import *
 from .models import *
 from .pretext import *
 from .bins import *
+from .hypercolumn import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures

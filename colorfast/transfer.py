@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LightnessLayer', 'AbLayer', 'LabLayer', 'input_layer', 'Body', 'scratch_body', 'save_body', 'load_body', 'load_unet',
-           'LUnet', 'slim_unet_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm', 'linear_head', 'RGBBody',
-           'rgb_body', 'body_of', 'features']
+           'LUnet', 'slim_unet_learner', 'hypercolumn_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm',
+           'linear_head', 'RGBBody', 'rgb_body', 'body_of', 'features']
 
 # %% ../nbs/11_transfer.ipynb #02dabfdf
 import contextlib, inspect, torch, torchvision, fastai
@@ -15,6 +15,7 @@ from fastai.callback.training import BnFreeze
 from .files import *
 from .color import *
 from .models import *
+from .hypercolumn import *
 from .learner import *
 
 # %% ../nbs/11_transfer.ipynb #8c9c9a3e
@@ -275,6 +276,24 @@ def slim_unet_learner(
     learn = Learner(dls, model, splitter=splitter, **kwargs)
     if pretrained: learn.freeze()
     return learn
+
+# %% ../nbs/11_transfer.ipynb #6500a1a3
+@delegates(Learner.__init__)
+def hypercolumn_learner(
+    dls, # `SegmentDataLoaders`, or others with RGB in [0,1]
+    body:Body, # From `load_unet`, `load_body` or `scratch_body`
+    pretrained:bool=True, # The body's weights?
+    n_out:int=None, # Output channels; None: classes of `dls`
+    head_kw:dict=None, # More arguments of `HypercolumnSegment`, such as dict(taps=15, width=1024)
+    **kwargs
+)->Learner: # `learn.model[1]` is a `HypercolumnSegment`
+    "Segment with hypercolumns over a body, everything trained end to end."
+    n_out = ifnone(n_out, get_c(dls))
+    if not n_out: raise UserError('the number of classes cannot be seen from the data: pass n_out')
+    size = max(dls.one_batch()[0].shape[-2:])
+    net = HypercolumnSegment(body.layers(pretrained), n_out, size, **ifnone(head_kw, {}))
+    splitter = kwargs.pop('splitter', None) or _Split(body.n_split, itemgetter(1))
+    return Learner(dls, nn.Sequential(body.to_l(), net), splitter=splitter, **kwargs)
 
 # %% ../nbs/11_transfer.ipynb #3d4b706a
 def freeze_body(
