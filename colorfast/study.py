@@ -1484,8 +1484,13 @@ def _study_body(run, cfg): # the body, with the decoder beside it where there is
         body.decoder = load_unet(fn).decoder
     return body
 
+def _is_own(name): # has the pretext a network of its own?
+    try: return find_name(PRETEXTS, name, load=False).network is not Pretext.network
+    except UserError: return True # of a module that is not here
+
 def _has_plain_decoder(card): # one whose blocks are those that a mask wants
     p = card.get('pretext')
+    if isinstance(p, dict) and _is_own(p.get('name')): return False
     stride = (p.get('settings') or {}).get('stride', 1) if isinstance(p, dict) else 1
     return card.get('unet')==SlimUnet.__name__ and stride==1 and not card.get('unet_kw')
 
