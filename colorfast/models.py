@@ -55,7 +55,8 @@ def is_split(
 
 def _split_name(name): # with the prefixes of what is split
     whole = name.removeprefix('split/')
-    if is_split(whole): raise UserError(f"'{name}' is split twice: expected 'split/NAME', such as split/resnet18")
+    if is_split(whole):
+        raise UserError(f"'{name}' is split twice: expected 'split/NAME', such as split/resnet18")
     found = get_arch(whole)
     return f'split/{found if isinstance(found, str) else whole}'
 
@@ -246,7 +247,8 @@ class SplitConv(nn.Conv2d):
 def _two_groups(conv): # halves of channels that see halves of channels
     if conv.groups>1 and conv.groups%2==0: return
     o,i = conv.out_channels,conv.in_channels
-    if conv.groups>1 or o%2 or i%2: raise UserError(f'a convolution of {i} to {o} channels in {conv.groups} group(s)')
+    if conv.groups>1 or o%2 or i%2:
+        raise UserError(f'a convolution of {i} to {o} channels in {conv.groups} group(s)')
     w,conv.groups = conv.weight.data,2
     conv.weight = nn.Parameter(torch.cat([w[:o//2,:i//2], w[o//2:,i//2:]])*2**.5)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SplitNet', 'split_halves', 'l_class', 'SplitBrain']
 
-# %% ../nbs/09c_splitbrain.ipynb #22a06a84
+# %% ../nbs/09c_splitbrain.ipynb #83bebfff
 import torch, torch.nn.functional as F
 from copy import deepcopy
 from torch import nn, Tensor
@@ -17,42 +17,54 @@ from .models import *
 from .pretext import *
 from .bins import *
 
-# %% ../nbs/09c_splitbrain.ipynb #2902e6bb
+# %% ../nbs/09c_splitbrain.ipynb #a00003f6
+def _check_split(body):
+    if is_split(body): return
+    raise UserError("found a whole body, expected one of two halves: 'split/resnet18'")
+
 class SplitNet(nn.Sequential):
     "A split body, and on each half a head that answers for the other one; `net[0]` is the body."
     def __init__(self,
-        body:nn.Sequential, # A split one from `gray_body`: its first half of maps depends on L, the other on ab
+        body:nn.Sequential, # A split one from `gray_body`: the first half of its maps depends on L alone
         n_out:tuple=(313,50), # Channels that answer from the half of L, and from that of ab
         size:int=64, # Height and width to measure the body with, px; other sizes work too
         stride:int=8, # How many times smaller than the picture the answer is
         nf:int=128, # Channels between a half's last map and its answer
     ):
-        if not is_split(body): raise UserError("found a whole body, expected one of two halves: 'split/resnet18'")
+        _check_split(body)
         stages = body_stages(body, size)
-        if len(stages)<2: raise UserError('the body has maps of one size only: expected stages, such as resnet18 has')
+        if len(stages)<2:
+            raise UserError('the body has maps of one size only: expected stages, such as resnet18 has')
         n,self.stride,self.averages = stages[-1][1]//2,stride,stages[-1][2]<stride
         heads = [nn.Sequential(ConvLayer(n, nf), nn.Conv2d(nf, o, 1)) for o in n_out]
         super().__init__(body, nn.ModuleList(heads))
         for h in heads: nn.init.zeros_(h[1].bias)
-    def forward(self, x):
-        "Lab `(bs,3,h,w)` to `(bs,sum(n_out),h/stride,w/stride)`, rounded up"
-        size = [-(-o//self.stride) for o in x.shape[-2:]]
-        return torch.cat([self._answer(h, o, size) for h,o in zip(self[1], self[0](x).chunk(2,1))], 1)
-    def _answer(self, head, x, size):
-        x = head[0](x)
-        if self.averages: return head[1](F.adaptive_avg_pool2d(x, size))
-        return head[1](F.interpolate(x, size, mode='bilinear', align_corners=False))
 
-# %% ../nbs/09c_splitbrain.ipynb #55e0c144
+# %% ../nbs/09c_splitbrain.ipynb #69adf49e
+@patch
+def forward(self:SplitNet, x):
+    "Lab `(bs,3,h,w)` to `(bs,sum(n_out),h/stride,w/stride)`, rounded up"
+    size,halves = [-(-o//self.stride) for o in x.shape[-2:]],self[0](x).chunk(2,1)
+    return torch.cat([self._answer(h, o, size) for h,o in zip(self[1], halves)], 1)
+
+@patch
+def _answer(self:SplitNet, head, x, size):
+    x = head[0](x)
+    if self.averages: return head[1](F.adaptive_avg_pool2d(x, size))
+    return head[1](F.interpolate(x, size, mode='bilinear', align_corners=False))
+
+# %% ../nbs/09c_splitbrain.ipynb #654d8906
 _COUNTS = 'in_channels','out_channels','groups','num_features','num_groups','num_channels','num_parameters'
 
 def _halve(m, i): # half `i` of the channels of one layer, in place
     for k in _COUNTS:
         if hasattr(m, k): setattr(m, k, max(getattr(m, k)//2, 1))
-    for k,v in list(m.named_parameters(recurse=False)): setattr(m, k, nn.Parameter(v.data.chunk(2)[i].clone()))
+    for k,v in list(m.named_parameters(recurse=False)):
+        setattr(m, k, nn.Parameter(v.data.chunk(2)[i].clone()))
     for k,v in list(m.named_buffers(recurse=False)):
         if v.ndim: setattr(m, k, v.chunk(2)[i].clone())
 
+# %% ../nbs/09c_splitbrain.ipynb #a36e322c
 def _first_half(conv, i): # of a `SplitConv`, as a plain convolution
     conv.__class__,conv.in_channels,conv.out_channels = nn.Conv2d,i+1,conv.out_channels//2
     conv.weight = nn.Parameter(conv.weight.data.split([1,2], 1)[i].clone())
@@ -62,26 +74,37 @@ def split_halves(
     body:nn.Sequential, # A split one, e.g. `learn.model.generator[0]`
 )->dict: # 'l' takes `(bs,1,h,w)`, 'ab' takes `(bs,2,h,w)`; each has half of the maps, and weights of its own
     "The two networks that a split body is made of, as modules for `rgb_body`, `features` and `judge`."
-    if not is_split(body): raise UserError("found a whole body, expected one of two halves: 'split/resnet18'")
+    _check_split(body)
     res = {'l':deepcopy(body), 'ab':deepcopy(body)}
     for i,half in enumerate(res.values()):
         for m in list(half.modules()): (_first_half if isinstance(m, SplitConv) else _halve)(m, i)
     return res
 
-# %% ../nbs/09c_splitbrain.ipynb #05e957cf
+# %% ../nbs/09c_splitbrain.ipynb #b9d40ecf
 def l_class(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
 )->Tensor: # `(bs,h,w)`, 0 to 49
     "Which of 50 bins, two units of L* wide, a lightness falls into; the last one holds its upper end."
     return ((l.squeeze(1)+1)*25).long().clamp_(0, 49)
 
+# %% ../nbs/09c_splitbrain.ipynb #c8842836
 def _ab_class(ab): return soft_code(ab*AB_SCALE, k=1)[0][...,0] # the nearest bin, by a table
 
 def _miss(pred, truth, class_of): # `(bs,h,w)`: cross entropy, or half of the squared error
     if class_of is None: return ((pred-truth)**2).sum(1)/2
     return F.cross_entropy(pred, class_of(truth), reduction='none')
 
-# %% ../nbs/09c_splitbrain.ipynb #6a38feaa
+# %% ../nbs/09c_splitbrain.ipynb #c7c6985a
+def _check_settings(ab, l, stride, T):
+    for k,v in dict(ab=ab, l=l).items():
+        if v not in ('bins','regression'):
+            raise UserError(f"{k} is {v!r:.40}, expected 'bins' or 'regression'")
+    if stride not in (1,2,4,8,16,32):
+        raise UserError(f'the stride is {stride!r:.40}, expected 1, 2, 4, 8, 16 or 32')
+    if not (isinstance(T, (int,float)) and 0<T<=1):
+        raise UserError(f'T is {T!r:.40}, expected a number in (0,1]')
+
+# %% ../nbs/09c_splitbrain.ipynb #271dc83f
 @PRETEXTS.add('splitbrain')
 class SplitBrain(Pretext):
     "Half of the network sees L and predicts ab, half sees ab and predicts L (Zhang, Isola and Efros, 2017)."
@@ -92,10 +115,7 @@ class SplitBrain(Pretext):
         stride:int=8, # How many times smaller than the picture the answers are: a power of 2, up to 32
         T:float=.38, # Temperature in (0,1] of `annealed_mean`, where color is painted from bins
     ):
-        for k,v in dict(ab=ab, l=l).items():
-            if v not in ('bins','regression'): raise UserError(f"{k} is {v!r:.40}, expected 'bins' or 'regression'")
-        if stride not in (1,2,4,8,16,32): raise UserError(f'the stride is {stride!r:.40}, expected 1, 2, 4, 8, 16 or 32')
-        if not (isinstance(T, (int,float)) and 0<T<=1): raise UserError(f'T is {T!r:.40}, expected a number in (0,1]')
+        _check_settings(ab, l, stride, T)
         store_attr()
         self.parts = [len(ab_bins()) if ab=='bins' else 2, 50 if l=='bins' else 1]
         self.n_out = sum(self.parts)
@@ -104,22 +124,21 @@ class SplitBrain(Pretext):
         l = l.as_subclass(Tensor)
         ab = l.new_zeros(len(l), 2, *l.shape[2:]) if ab is None else ab.as_subclass(Tensor)
         return torch.cat([l, ab], 1)
+    def terms(self, pred, ab, l, reduction='mean'):
+        "'ab', what the half of L says, and 'l', what the half of ab says; without `l` the first alone"
+        (p_ab,p_l),s = pred.float().split(self.parts, 1),self.stride
+        res = {'ab': _miss(p_ab, at_stride(ab, s), _ab_class if self.ab=='bins' else None)}
+        if l is not None: res['l'] = _miss(p_l, at_stride(l, s), l_class if self.l=='bins' else None)
+        return {k:reduce_loss(v, reduction) for k,v in res.items()}
 
-# %% ../nbs/09c_splitbrain.ipynb #ee84f95b
-@patch
-def terms(self:SplitBrain, pred, ab, l, reduction='mean'):
-    "'ab', what the half of L says, and 'l', what the half of ab says; without `l` the first alone"
-    (p_ab,p_l),s = pred.float().split(self.parts, 1),self.stride
-    res = {'ab': _miss(p_ab, at_stride(ab, s), _ab_class if self.ab=='bins' else None)}
-    if l is not None: res['l'] = _miss(p_l, at_stride(l, s), l_class if self.l=='bins' else None)
-    return {k:reduce_loss(v, reduction) for k,v in res.items()}
-
+# %% ../nbs/09c_splitbrain.ipynb #e709d1f3
 @patch
 def decodes(self:SplitBrain, pred):
     "The color that the half of L predicts: the annealed mean of its bins, or what it says"
     p = pred.float()[:,:self.parts[0]]
     return annealed_mean(p, ab_bins().to(p.device)/AB_SCALE, self.T) if self.ab=='bins' else p
 
+# %% ../nbs/09c_splitbrain.ipynb #1ea60d4a
 @patch
 def decodes_l(self:SplitBrain,
     pred:Tensor, # What the network gives, `(bs,n_out,h/stride,w/stride)`
@@ -130,18 +149,28 @@ def decodes_l(self:SplitBrain,
     mid = (torch.arange(50, device=p.device)+.5)/25-1
     return (p.softmax(1)*mid.view(1,-1,1,1)).sum(1, keepdim=True)
 
-# %% ../nbs/09c_splitbrain.ipynb #88a0b252
+# %% ../nbs/09c_splitbrain.ipynb #8fe940cf
 @patch
-def body_arch(self:SplitBrain, arch):
-    "'split/NAME' of any NAME that can be split"
+def body_arch(self:SplitBrain,
+    arch, # Function, or name for `get_arch`, split or not
+)->str: # 'split/NAME'
+    "The split architecture of `arch`"
     name = arch_name(arch)
     return name if is_split(name) else get_arch(f'split/{name}')
 
+# %% ../nbs/09c_splitbrain.ipynb #eb3eb20f
 @patch
-def network(self:SplitBrain, arch, size, unet=SlimUnet, max_stride=None, nf=128, **kwargs):
-    "A `SplitNet`; there is no decoder, so of its arguments `nf` alone is known"
+def network(self:SplitBrain,
+    arch, # As in `body_arch`
+    size:int, # Working size, px
+    unet=SlimUnet, # There is no decoder: no other can be asked for
+    max_stride:int=None, # As in `gray_body`
+    nf:int=128, # As in `SplitNet`
+    **kwargs # None is known
+)->SplitNet: # `(bs,3,h,w)` to `(bs,n_out,h/stride,w/stride)`
+    "A fresh network: split body and two heads"
     if kwargs or unet not in (SlimUnet, SlimUnet.__name__):
         what = ', '.join(kwargs) or getattr(unet, '__name__', unet)
-        raise UserError(f'found {what!s:.80}: SplitBrain has two heads and no decoder, whose width nf can be set')
+        raise UserError(f'found {what!s:.80}: SplitBrain has two heads of width nf, and no decoder')
     body = gray_body(self.body_arch(arch), n_in=3, max_stride=max_stride)
     return SplitNet(body, self.parts, size, self.stride, nf)
