@@ -122,7 +122,7 @@ class SplitBrain(Pretext):
     def encodes(self, l, ab):
         "L and ab, `(bs,3,h,w)`; zeros for ab where it is asked for"
         l = l.as_subclass(Tensor)
-        ab = l.new_zeros(len(l), 2, *l.shape[2:]) if ab is None else ab.as_subclass(Tensor)
+        ab = torch.zeros_like(l).expand(-1,2,-1,-1) if ab is None else ab.as_subclass(Tensor)
         return torch.cat([l, ab], 1)
     def terms(self, pred, ab, l, reduction='mean'):
         "'ab', what the half of L says, and 'l', what the half of ab says; without `l` the first alone"
