@@ -11,6 +11,7 @@ from .models import *
 from .pretext import *
 from .bins import *
 from .hypercolumn import *
+from .splitbrain import *
 from .learner import *
 from .transfer import *
 from .protocols import *

@@ -21,6 +21,7 @@ from .models import *
 from .pretext import *
 from .bins import *
 from .hypercolumn import *
+from .splitbrain import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures
@@ -201,6 +202,7 @@ def colorize_learner(
     _check_sides(sides, pretext.stride)
     with no_random(): pretext.prepare(dls) # what it draws changes nothing of what comes after
     max_stride = ifnone(max_stride, default_stride(max(sides)))
+    arch = pretext.body_arch(arch)
     gen = pretext.network(arch, max(sides), unet=unet, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     if metrics is None: metrics = pretext.metrics()

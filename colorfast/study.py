@@ -733,7 +733,7 @@ def _begin_with(learn, start): # the generator of another colorizer, or at least
     body = {k[2:]:v for k,v in weights.items() if k.startswith('0.')} if whole else weights
     if not _fits(net[0], body):
         found = f"{card.get('arch')!s:.40} with max_stride {card.get('max_stride')}"
-        raise UserError(f'{start} is a {found}, expected {learn.arch.__name__} with {learn.max_stride}: '
+        raise UserError(f'{start} is a {found}, expected {arch_name(learn.arch)} with {learn.max_stride}: '
                         'use its --arch and --max-stride')
     net[0].load_state_dict(body)
     if whole: say_once(f'{start}: its decoder is of another shape: only the body goes on from it')
@@ -1431,7 +1431,7 @@ def _check_run(cfg, out, *data): # what can be said before data are read
         if not str(o): raise UserError("the data are '', expected a folder (. is the current one)")
         if not Path(o).exists(): raise UserError(f'{o} does not exist, expected a folder with data')
     check_size(cfg['size'])
-    check_arch(cfg['arch'], cfg['size'], max_stride=cfg['max_stride'])
+    check_arch(_pretext_of(cfg).body_arch(cfg['arch']), cfg['size'], max_stride=cfg['max_stride'])
 
 # %% ../nbs/15_study.ipynb #7275bda0
 def _begin_run(out): # a folder that is marked as one that a run writes

@@ -71,6 +71,7 @@ class _Split: # body cut in two after `n` layers, and the rest: where fastai's s
         return L(body[:k], body[k:], nn.ModuleList(rest)).map(params)
 
 def _n_split(arch): # layers before fastai's cut in a family, None for others
+    arch = arch.removeprefix('split/')
     if arch.startswith(('resnet','resnext','wide_resnet')): return 6
     return 3 if arch.startswith('xresnet') else None
 
@@ -150,7 +151,8 @@ def scratch_body(
     color:bool=False, # As in `Body`
 )->Body: # For `vision_learner(dls, scratch_body('resnet18'), pretrained=False)`
     "The same network as a loaded body, without weights."
-    return Body(arch_name(get_arch(arch)), max_stride=max_stride, color=color)
+    arch = arch_name(get_arch(arch))
+    return Body(arch, max_stride=max_stride, color=color, n_in=3 if is_split(arch) else 1)
 
 # %% ../nbs/11_transfer.ipynb #6ce6bb37
 def _channels(m): # that the first convolution takes; None without one
@@ -362,7 +364,7 @@ class _Norm(nn.Module): # pictures as ImageNet's weights expect them
 def _of_module(m, normalize): # RGB is for what takes three channels; a colorizer's body gets the lightness
     n = _channels(m)
     if any(isinstance(o, LightnessLayer) for o in m.modules()): return RGBBody(nn.Identity(), m)
-    if n in (1,2): return RGBBody(input_layer(n), m)
+    if n in (1,2) or is_split(m): return RGBBody(input_layer(n), m)
     return RGBBody(_Norm(*imagenet_stats) if normalize else nn.Identity(), m)
 
 # %% ../nbs/11_transfer.ipynb #61c3c9f4
@@ -390,11 +392,13 @@ def _of_arch(arch, pretrained, normalize):
     body,stats = gray_body(arch, n_in=3),None
     if pretrained:
         try:
+            if is_split(arch): raise RuntimeError('they come from pretraining on Lab')
             net,stats = _pretrained(get_arch(arch))
             _fill_body(body, net)
         except (OSError,RuntimeError,TypeError) as e:
             raise UserError(f'no pretrained weights of {name:.80} ({_why(e)}): '
                             'pass pretrained=False for random ones') from None
+    if is_split(arch): return RGBBody(input_layer(3), body)
     stats = ifnone(stats, imagenet_stats if normalize else None)
     return RGBBody(_Norm(*stats) if stats and normalize is not False else nn.Identity(), body)
 
