@@ -9,6 +9,7 @@ from .data import *
 from .metrics import *
 from .models import *
 from .pretext import *
+from .zoo import *
 from .learner import *
 from .transfer import *
 from .protocols import *
