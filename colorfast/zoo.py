@@ -6,7 +6,7 @@
 __all__ = ['Colorless', 'four_turns', 'Rotation', 'hide_squares', 'Autoencoder', 'random_views', 'spread', 'SimCLR',
            'TeacherStudent', 'BYOL']
 
-# %% ../nbs/09d_zoo.ipynb #26095de4
+# %% ../nbs/09d_zoo.ipynb #0c7c1a91
 import importlib.util, math, torch, torch.nn.functional as F
 from copy import deepcopy
 from torch import nn, Tensor
@@ -18,9 +18,9 @@ from .files import *
 from .models import *
 from .pretext import *
 
-# %% ../nbs/09d_zoo.ipynb #a5065212
+# %% ../nbs/09d_zoo.ipynb #49944471
 class Colorless(Pretext):
-    "A task that a gray picture poses by itself; a subclass gives `terms`, and `behind` what follows the body."
+    "A task that a gray picture poses by itself; a subclass gives `terms` and `behind`."
     n_out,y_range,paints = 1,None,False
     def decodes(self, pred):
         "None: nothing is painted"
@@ -32,12 +32,13 @@ class Colorless(Pretext):
         raise NotImplementedError
     def network(self, arch, size, unet=None, max_stride=None, **kwargs):
         "Body and `behind`, one after the other"
-        if kwargs: raise UserError(f"{type(self).__name__} has no U-Net, found {', '.join(kwargs)}: leave it out")
+        if found := ', '.join(kwargs):
+            raise UserError(f'{type(self).__name__} has no U-Net, found {found}: leave it out')
         body = gray_body(arch, n_in=self.n_in, max_stride=max_stride)
         _,nf,stride = body_stages(body, size)[-1]
         return nn.Sequential(body, self.behind(nf, stride))
 
-# %% ../nbs/09d_zoo.ipynb #4d6548fe
+# %% ../nbs/09d_zoo.ipynb #70fb54f4
 class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's predictions
     def __init__(self, name, f):
         self.called,self.f = name,f
@@ -52,12 +53,13 @@ class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's
     @property
     def name(self): return self.called
 
+# %% ../nbs/09d_zoo.ipynb #3ee31531
 def _check(o, name, low, high, kind=(int,float)): # is setting `name` of `o` a number from `low` to `high`?
     v = getattr(o, name)
     if isinstance(v, kind) and not isinstance(v, bool) and low<=v<=high: return
     raise UserError(f'{type(o).__name__}: {name} is {v!r:.40}, expected a number from {low} to {high}')
 
-# %% ../nbs/09d_zoo.ipynb #c6a9e2fa
+# %% ../nbs/09d_zoo.ipynb #7dd61586
 def four_turns(
     l:Tensor, # Pictures, `(bs,c,s,s)`
 )->Tensor: # `(4*bs,c,s,s)`: as they are, then turned by 90, 180 and 270 degrees, counter-clockwise
@@ -66,7 +68,7 @@ def four_turns(
     if h!=w: raise UserError(f'found pictures of {h}x{w} px, expected square ones: their turns have one size')
     return torch.cat([torch.rot90(l, k, (2,3)) for k in range(4)])
 
-# %% ../nbs/09d_zoo.ipynb #7acc8561
+# %% ../nbs/09d_zoo.ipynb #a33b7525
 @PRETEXTS.add('rotation')
 class Rotation(Colorless):
     "Say by how many quarters a picture was turned (Gidaris et al., 2018)."
@@ -85,13 +87,15 @@ class Rotation(Colorless):
         "Share of right answers; chance is 0.25"
         return [_Watch('accuracy', _right_turns)]
 
+# %% ../nbs/09d_zoo.ipynb #ae2ca7c0
 def _turn_of(pred): return torch.arange(4, device=pred.device).repeat_interleave(len(pred)//4) # by position
 def _right_turns(pred): return (pred.argmax(1)==_turn_of(pred)).float().mean()
 
-# %% ../nbs/09d_zoo.ipynb #64ab4240
+# %% ../nbs/09d_zoo.ipynb #f1272d55
 def _chance(): # in training torch's own, which seeds reach; without gradient always the same
     return None if torch.is_grad_enabled() else torch.Generator().manual_seed(0)
 
+# %% ../nbs/09d_zoo.ipynb #6696c543
 def hide_squares(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     share:float, # Of squares to hide, in [0,1], on average
@@ -103,7 +107,7 @@ def hide_squares(
     keep = torch.rand(n, 1, -(-h//side), -(-w//side), generator=gen)>=share
     return l*F.interpolate(keep.to(l), scale_factor=side)[...,:h,:w]
 
-# %% ../nbs/09d_zoo.ipynb #f25cd278
+# %% ../nbs/09d_zoo.ipynb #db03e69a
 @PRETEXTS.add('autoencoder')
 class Autoencoder(Colorless):
     "Give the gray picture back through a small code, without skip connections."
@@ -115,7 +119,7 @@ class Autoencoder(Colorless):
         side:int=8, # Of a hidden square, px
     ):
         store_attr()
-        if stride not in (1,2,4): raise UserError(f'Autoencoder: the stride is {stride!r:.40}, expected 1, 2 or 4')
+        if stride not in (1,2,4): raise UserError(f'the stride is {stride!r:.40}, expected 1, 2 or 4')
         _check(self, 'squeeze', 1, 1024, int)
         _check(self, 'hide', 0, .99)
         _check(self, 'side', 1, 1024, int)
@@ -128,9 +132,12 @@ class Autoencoder(Colorless):
         pred = pred[...,:l.shape[-2],:l.shape[-1]] # bodies round up
         return {'mse':reduce_loss((pred.float()-l)**2, reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #add24317
+# %% ../nbs/09d_zoo.ipynb #3e47c483
 @patch
-def behind(self:Autoencoder, nf, stride):
+def behind(self:Autoencoder,
+    nf:int, # Maps that the body gives
+    stride:int, # How many times smaller than the picture they are
+)->nn.Module: # The body's maps to `(bs,1,h/self.stride,w/self.stride)`
     "The code, and a decoder that doubles the size until the stride is reached"
     if self.stride>stride:
         raise UserError(f'the answer is {self.stride} times smaller than the picture, and the body {stride}')
@@ -143,7 +150,7 @@ def behind(self:Autoencoder, nf, stride):
         stride //= 2
     return nn.Sequential(*layers, nn.Conv2d(width(stride), 1, 1))
 
-# %% ../nbs/09d_zoo.ipynb #b3ff28d0
+# %% ../nbs/09d_zoo.ipynb #6d8e6c76
 def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of the picture that it shows
     area,shape,x,y,side = torch.rand(5, n, generator=gen)
     area,shape = scale[0]+(scale[1]-scale[0])*area,torch.exp((2*shape-1)*math.log(4/3))
@@ -153,13 +160,14 @@ def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of t
     theta[:,0,2],theta[:,1,2] = (2*x-1)*(1-w),(2*y-1)*(1-h)
     return theta
 
+# %% ../nbs/09d_zoo.ipynb #323c406a
 def _lit(x, jitter, gen): # `x` in [0,1] with another contrast and brightness, four times of five
     c,b,pick = torch.rand(3, len(x), 1, 1, 1, generator=gen)
     c,b = [torch.where(pick<.8, 1+(2*o-1)*jitter, 1.).to(x) for o in (c,b)]
     mean = x.mean((2,3), keepdim=True)
     return ((mean+(x-mean)*c)*b).clamp(0, 1)
 
-# %% ../nbs/09d_zoo.ipynb #51f1bd14
+# %% ../nbs/09d_zoo.ipynb #4b77ae75
 def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 leaves it as it is
     r = max(1, min(x.shape[-2:])//20)
     g = torch.exp(-torch.arange(-r, r+1)**2/(2*sigma.view(-1,1).clamp(min=1e-3)**2))
@@ -170,6 +178,7 @@ def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 
         x = sum(g[...,i]*x.narrow(d, i, n) for i in range(2*r+1))
     return x
 
+# %% ../nbs/09d_zoo.ipynb #fa948529
 def random_views(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     n:int=2, # Views of each picture
@@ -186,22 +195,25 @@ def random_views(
         x,(s,pick) = _lit(x, jitter, gen),torch.rand(2, len(x), generator=gen)
         return _soft(x, torch.where(pick<blur, .1+1.9*s, 0.))*2-1
 
-# %% ../nbs/09d_zoo.ipynb #aa335f1d
+# %% ../nbs/09d_zoo.ipynb #eb1437cd
 def _need_lightly(name): # or one line
     try: found = importlib.util.find_spec('lightly')
     except ValueError: found = None
     if not found: raise UserError(f'{name} needs lightly, which was not found: pip install lightly')
 
+# %% ../nbs/09d_zoo.ipynb #2d89e011
 def _are_shares(v): # two numbers, 0<low<=high<=1
     pair = isinstance(v, (list,tuple)) and len(v)==2 and all(isinstance(o, (int,float)) for o in v)
     return pair and 0<v[0]<=v[1]<=1
 
+# %% ../nbs/09d_zoo.ipynb #71513f20
 class _Views(Colorless): # tasks about views of a picture
     def __init__(self):
         _need_lightly(type(self).__name__.lower())
         for k,most in dict(jitter=1, blur=1).items(): _check(self, k, 0, most)
         if not _are_shares(self.scale):
-            raise UserError(f'{type(self).__name__}: scale is {self.scale!r:.40}, expected two shares, such as (.2,1)')
+            name,v = type(self).__name__,self.scale
+            raise UserError(f'{name}: scale is {v!r:.40}, expected two shares, such as (.2,1)')
         self.scale = tuple(self.scale)
     def encodes(self, l, ab):
         "Two `random_views` of each picture"
@@ -210,7 +222,7 @@ class _Views(Colorless): # tasks about views of a picture
         "How far apart pictures are: 0 where all are called the same, about 1 at best"
         return [_Watch('spread', spread)]
 
-# %% ../nbs/09d_zoo.ipynb #58916161
+# %% ../nbs/09d_zoo.ipynb #8cd8cee1
 def spread(
     z:Tensor, # Answers, `(n,d)`
 )->float: # 1 for answers in all directions alike, 0 for one direction alone
@@ -218,7 +230,7 @@ def spread(
     z = F.normalize(z.float(), dim=1)
     return float(z.std(0, correction=0).mean()*z.shape[1]**.5)
 
-# %% ../nbs/09d_zoo.ipynb #887bf862
+# %% ../nbs/09d_zoo.ipynb #1ae710f7
 @PRETEXTS.add('simclr')
 class SimCLR(_Views):
     "Find the other view of the same picture among all in the batch (Chen et al., 2020)."
@@ -245,7 +257,7 @@ class SimCLR(_Views):
         with torch.autocast(pred.device.type, enabled=False): each = loss(*pred.float().chunk(2))
         return {'ntxent':reduce_loss(each.view(2,-1).t(), reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #b9b7f5f9
+# %% ../nbs/09d_zoo.ipynb #6490f9ed
 class TeacherStudent(nn.Sequential):
     "Body, projector, predictor, and a teacher that follows the first two."
     def __init__(self,
@@ -265,7 +277,7 @@ class TeacherStudent(nn.Sequential):
         done = min(self.step.item()/self.steps, 1)
         return 1-(1-self.momentum)*(math.cos(math.pi*done)+1)/2
 
-# %% ../nbs/09d_zoo.ipynb #8d11e4ee
+# %% ../nbs/09d_zoo.ipynb #9ccc19a7
 @patch
 def follow(self:TeacherStudent):
     "One step of the teacher towards the student"
@@ -273,6 +285,7 @@ def follow(self:TeacherStudent):
     update_momentum(nn.Sequential(self[0], self[1]), self[3], self.now())
     self.step += 1
 
+# %% ../nbs/09d_zoo.ipynb #227022a4
 @patch
 def forward(self:TeacherStudent,
     x:Tensor, # All first views, then all second ones, `(2*bs,1,h,w)`
@@ -284,13 +297,13 @@ def forward(self:TeacherStudent,
     with torch.no_grad(): told = torch.cat([self[3](o) for o in views])
     return torch.cat([said, told.roll(len(told)//2, 0)], 1)
 
-# %% ../nbs/09d_zoo.ipynb #3737dc27
+# %% ../nbs/09d_zoo.ipynb #aa492e87
 @PRETEXTS.add('byol')
 class BYOL(_Views):
     "Predict from one view what a slower self says of the other (Grill et al., 2020)."
     names = ('byol',)
     def __init__(self,
-        momentum:float=.99, # Share of the teacher that stays in a step; .99 is the paper's for short training
+        momentum:float=.99, # Share of the teacher that stays in a step; .99: the authors' for 300 epochs
         steps:int=None, # Steps in which the momentum rises to 1; None: it stays
         hidden:int=None, # Width of projector and predictor; None: twice the body's maps, as in the paper
         n_proj:int=256, # Numbers that are predicted
@@ -306,33 +319,51 @@ class BYOL(_Views):
             if getattr(self, k) is not None: _check(self, k, 1, most, int)
         super().__init__()
 
-# %% ../nbs/09d_zoo.ipynb #eb2f96c5
+# %% ../nbs/09d_zoo.ipynb #2568b5c0
 @patch
-def behind(self:BYOL, nf, stride):
+def behind(self:BYOL,
+    nf:int, # Maps that the body gives
+    stride:int, # How many times smaller than the picture they are
+)->nn.Module: # The body's maps to `(n,n_proj)`
     "Means of the maps, and the projector"
     from lightly.models.modules.heads import BYOLProjectionHead
     head = BYOLProjectionHead(nf, self.hidden or 2*nf, self.n_proj)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
+# %% ../nbs/09d_zoo.ipynb #81c360e3
 @patch
-def network(self:BYOL, arch, size, unet=None, max_stride=None, **kwargs):
+def network(self:BYOL,
+    arch, # Function, or name for `get_arch`
+    size:int, # Working size, px
+    unet=None, # Not used: there is no U-Net
+    max_stride:int=None, # As in `gray_body`
+    **kwargs # None, as there is no U-Net
+)->TeacherStudent: # `encodes`' result to `(2*bs,2*n_proj)`
     "A `TeacherStudent`"
     from lightly.models.modules.heads import BYOLPredictionHead
     body,projector = Colorless.network(self, arch, size, unet, max_stride, **kwargs)
     hidden = projector[-1].layers[0].out_features
-    return TeacherStudent(body, projector, BYOLPredictionHead(self.n_proj, hidden, self.n_proj), self.momentum, self.steps)
+    predictor = BYOLPredictionHead(self.n_proj, hidden, self.n_proj)
+    return TeacherStudent(body, projector, predictor, self.momentum, self.steps)
 
+# %% ../nbs/09d_zoo.ipynb #0ca0b2f5
 @patch
-def terms(self:BYOL, pred, ab, l, reduction='mean'):
-    "Squared distance of what is predicted and what the teacher says, both of length 1; the sum over both views"
+def terms(self:BYOL,
+    pred:Tensor, # What the network gives, `(2*bs,2*n_proj)`
+    ab:Tensor, # Not used
+    l:Tensor, # Not used
+    reduction:str='mean', # 'mean', or 'none' for one value an image
+)->dict: # {'byol': value}, from 0 to 8
+    "Squared distance of what is predicted and what the teacher says, of length 1; the sum over both views"
     from lightly.loss.negative_cosine_similarity import NegativeCosineSimilarity
     with torch.autocast(pred.device.type, enabled=False):
         said,told = pred.float().chunk(2, 1)
         near = torch.vmap(NegativeCosineSimilarity())(said[:,None], told[:,None]) # a value a view
     return {'byol':reduce_loss((2+2*near).view(2,-1).sum(0)[:,None], reduction)}
 
+# %% ../nbs/09d_zoo.ipynb #6463663f
 @patch
-def metrics(self:BYOL):
+def metrics(self:BYOL)->list: # Metrics for a `Learner`
     "The `spread` of what is predicted"
     return [_Watch('spread', _spread_said)]
 
