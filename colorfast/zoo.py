@@ -6,7 +6,7 @@
 __all__ = ['Colorless', 'four_turns', 'Rotation', 'hide_squares', 'Autoencoder', 'random_views', 'spread', 'SimCLR',
            'TeacherStudent', 'BYOL']
 
-# %% ../nbs/09d_zoo.ipynb #6098ffb6
+# %% ../nbs/09d_zoo.ipynb #05820136
 import importlib.util, math, torch, torch.nn.functional as F
 from copy import deepcopy
 from torch import nn, Tensor
@@ -18,7 +18,7 @@ from .files import *
 from .models import *
 from .pretext import *
 
-# %% ../nbs/09d_zoo.ipynb #7384eb6f
+# %% ../nbs/09d_zoo.ipynb #ec919caa
 class Colorless(Pretext):
     "A task that a gray picture poses by itself; a subclass gives `terms` and `behind`."
     n_out,y_range,paints = 1,None,False
@@ -38,7 +38,7 @@ class Colorless(Pretext):
         _,nf,stride = body_stages(body, size)[-1]
         return nn.Sequential(body, self.behind(nf, stride))
 
-# %% ../nbs/09d_zoo.ipynb #be41edb4
+# %% ../nbs/09d_zoo.ipynb #ef2792b5
 class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's predictions
     def __init__(self, name, f):
         self.called,self.f = name,f
@@ -53,13 +53,13 @@ class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's
     @property
     def name(self): return self.called
 
-# %% ../nbs/09d_zoo.ipynb #b8e4a766
+# %% ../nbs/09d_zoo.ipynb #8373726c
 def _check(o, name, low, high, kind=(int,float)): # is setting `name` of `o` a number from `low` to `high`?
     v = getattr(o, name)
     if isinstance(v, kind) and not isinstance(v, bool) and low<=v<=high: return
     raise UserError(f'{type(o).__name__}: {name} is {v!r:.40}, expected a number from {low} to {high}')
 
-# %% ../nbs/09d_zoo.ipynb #b403b9be
+# %% ../nbs/09d_zoo.ipynb #d7bc1f22
 def four_turns(
     l:Tensor, # Pictures, `(bs,c,s,s)`
 )->Tensor: # `(4*bs,c,s,s)`: as they are, then turned by 90, 180 and 270 degrees, counter-clockwise
@@ -68,7 +68,7 @@ def four_turns(
     if h!=w: raise UserError(f'found pictures of {h}x{w} px, expected square ones: their turns have one size')
     return torch.cat([torch.rot90(l, k, (2,3)) for k in range(4)])
 
-# %% ../nbs/09d_zoo.ipynb #c403e3cf
+# %% ../nbs/09d_zoo.ipynb #c62ad7e0
 @PRETEXTS.add('rotation')
 class Rotation(Colorless):
     "Say by how many quarters a picture was turned (Gidaris et al., 2018)."
@@ -87,15 +87,15 @@ class Rotation(Colorless):
         "Share of right answers; chance is 0.25"
         return [_Watch('accuracy', _right_turns)]
 
-# %% ../nbs/09d_zoo.ipynb #f478477a
+# %% ../nbs/09d_zoo.ipynb #095bffed
 def _turn_of(pred): return torch.arange(4, device=pred.device).repeat_interleave(len(pred)//4) # by position
 def _right_turns(pred): return (pred.argmax(1)==_turn_of(pred)).float().mean()
 
-# %% ../nbs/09d_zoo.ipynb #d36afba6
+# %% ../nbs/09d_zoo.ipynb #b66435c6
 def _chance(): # in training torch's own, which seeds reach; without gradient always the same
     return None if torch.is_grad_enabled() else torch.Generator().manual_seed(0)
 
-# %% ../nbs/09d_zoo.ipynb #978da10f
+# %% ../nbs/09d_zoo.ipynb #ab6c0b31
 def hide_squares(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     share:float, # Of squares to hide, in [0,1], on average
@@ -107,7 +107,7 @@ def hide_squares(
     keep = torch.rand(n, 1, -(-h//side), -(-w//side), generator=gen)>=share
     return l*F.interpolate(keep.to(l), scale_factor=side)[...,:h,:w]
 
-# %% ../nbs/09d_zoo.ipynb #1115b28b
+# %% ../nbs/09d_zoo.ipynb #e739790a
 @PRETEXTS.add('autoencoder')
 class Autoencoder(Colorless):
     "Give the gray picture back through a small code, without skip connections."
@@ -132,7 +132,7 @@ class Autoencoder(Colorless):
         pred = pred[...,:l.shape[-2],:l.shape[-1]] # bodies round up
         return {'mse':reduce_loss((pred.float()-l)**2, reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #29e15475
+# %% ../nbs/09d_zoo.ipynb #b380d8dc
 @patch
 def behind(self:Autoencoder,
     nf:int, # Maps that the body gives
@@ -150,7 +150,7 @@ def behind(self:Autoencoder,
         stride //= 2
     return nn.Sequential(*layers, nn.Conv2d(width(stride), 1, 1))
 
-# %% ../nbs/09d_zoo.ipynb #a1845a7c
+# %% ../nbs/09d_zoo.ipynb #7520c654
 def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of the picture that it shows
     area,shape,x,y,side = torch.rand(5, n, generator=gen)
     area,shape = scale[0]+(scale[1]-scale[0])*area,torch.exp((2*shape-1)*math.log(4/3))
@@ -160,14 +160,14 @@ def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of t
     theta[:,0,2],theta[:,1,2] = (2*x-1)*(1-w),(2*y-1)*(1-h)
     return theta
 
-# %% ../nbs/09d_zoo.ipynb #27c6edd7
+# %% ../nbs/09d_zoo.ipynb #cc38c763
 def _lit(x, jitter, gen): # `x` in [0,1] with another contrast and brightness, four times of five
     c,b,pick = torch.rand(3, len(x), 1, 1, 1, generator=gen)
     c,b = [torch.where(pick<.8, 1+(2*o-1)*jitter, 1.).to(x) for o in (c,b)]
     mean = x.mean((2,3), keepdim=True)
     return ((mean+(x-mean)*c)*b).clamp(0, 1)
 
-# %% ../nbs/09d_zoo.ipynb #b4f2c65a
+# %% ../nbs/09d_zoo.ipynb #c46f74d9
 def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 leaves it as it is
     r = max(1, min(x.shape[-2:])//20)
     g = torch.exp(-torch.arange(-r, r+1)**2/(2*sigma.view(-1,1).clamp(min=1e-3)**2))
@@ -178,7 +178,7 @@ def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 
         x = sum(g[...,i]*x.narrow(d, i, n) for i in range(2*r+1))
     return x
 
-# %% ../nbs/09d_zoo.ipynb #b2a26355
+# %% ../nbs/09d_zoo.ipynb #99fdfbf3
 def random_views(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     n:int=2, # Views of each picture
@@ -195,18 +195,18 @@ def random_views(
         x,(s,pick) = _lit(x, jitter, gen),torch.rand(2, len(x), generator=gen)
         return _soft(x, torch.where(pick<blur, .1+1.9*s, 0.))*2-1
 
-# %% ../nbs/09d_zoo.ipynb #9f71937a
+# %% ../nbs/09d_zoo.ipynb #e4a92db0
 def _need_lightly(name): # or one line
     try: found = importlib.util.find_spec('lightly')
     except ValueError: found = None
     if not found: raise UserError(f'{name} needs lightly, which was not found: pip install lightly')
 
-# %% ../nbs/09d_zoo.ipynb #53402c50
+# %% ../nbs/09d_zoo.ipynb #eb382cf4
 def _are_shares(v): # two numbers, 0<low<=high<=1
     pair = isinstance(v, (list,tuple)) and len(v)==2 and all(isinstance(o, (int,float)) for o in v)
     return pair and 0<v[0]<=v[1]<=1
 
-# %% ../nbs/09d_zoo.ipynb #c3aabaf7
+# %% ../nbs/09d_zoo.ipynb #83aaaadf
 class _Views(Colorless): # tasks about views of a picture
     def __init__(self):
         _need_lightly(type(self).__name__.lower())
@@ -222,7 +222,7 @@ class _Views(Colorless): # tasks about views of a picture
         "How far apart pictures are: 0 where all are called the same, about 1 at best"
         return [_Watch('spread', spread)]
 
-# %% ../nbs/09d_zoo.ipynb #15ad65d2
+# %% ../nbs/09d_zoo.ipynb #d0c81571
 def spread(
     z:Tensor, # Answers, `(n,d)`
 )->float: # 1 for answers in all directions alike, 0 for one direction alone
@@ -230,7 +230,7 @@ def spread(
     z = F.normalize(z.float(), dim=1)
     return float(z.std(0, correction=0).mean()*z.shape[1]**.5)
 
-# %% ../nbs/09d_zoo.ipynb #66fb60bc
+# %% ../nbs/09d_zoo.ipynb #dd376586
 @PRETEXTS.add('simclr')
 class SimCLR(_Views):
     "Find the other view of the same picture among all in the batch (Chen et al., 2020)."
@@ -257,7 +257,7 @@ class SimCLR(_Views):
         with torch.autocast(pred.device.type, enabled=False): each = loss(*pred.float().chunk(2))
         return {'ntxent':reduce_loss(each.view(2,-1).t(), reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #8bd7324b
+# %% ../nbs/09d_zoo.ipynb #6ed2b45c
 class TeacherStudent(nn.Sequential):
     "Body, projector, predictor, and a teacher that follows the first two."
     def __init__(self,
@@ -277,7 +277,7 @@ class TeacherStudent(nn.Sequential):
         done = min(self.step.item()/self.steps, 1)
         return 1-(1-self.momentum)*(math.cos(math.pi*done)+1)/2
 
-# %% ../nbs/09d_zoo.ipynb #c7bbb5ae
+# %% ../nbs/09d_zoo.ipynb #a1da751c
 @patch
 def follow(self:TeacherStudent):
     "One step of the teacher towards the student"
@@ -285,7 +285,7 @@ def follow(self:TeacherStudent):
     update_momentum(nn.Sequential(self[0], self[1]), self[3], self.now())
     self.step += 1
 
-# %% ../nbs/09d_zoo.ipynb #03059ac1
+# %% ../nbs/09d_zoo.ipynb #0f74ab37
 @patch
 def forward(self:TeacherStudent,
     x:Tensor, # All first views, then all second ones, `(2*bs,1,h,w)`
@@ -297,7 +297,7 @@ def forward(self:TeacherStudent,
     with torch.no_grad(): told = torch.cat([self[3](o) for o in views])
     return torch.cat([said, told.roll(len(told)//2, 0)], 1)
 
-# %% ../nbs/09d_zoo.ipynb #32dd3354
+# %% ../nbs/09d_zoo.ipynb #d1a5987e
 @PRETEXTS.add('byol')
 class BYOL(_Views):
     "Predict from one view what a slower self says of the other (Grill et al., 2020)."
@@ -319,7 +319,7 @@ class BYOL(_Views):
             if getattr(self, k) is not None: _check(self, k, 1, most, int)
         super().__init__()
 
-# %% ../nbs/09d_zoo.ipynb #1be5d007
+# %% ../nbs/09d_zoo.ipynb #5ae9e205
 @patch
 def behind(self:BYOL,
     nf:int, # Maps that the body gives
@@ -330,7 +330,7 @@ def behind(self:BYOL,
     head = BYOLProjectionHead(nf, self.hidden or 2*nf, self.n_proj)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
-# %% ../nbs/09d_zoo.ipynb #2cc7ef73
+# %% ../nbs/09d_zoo.ipynb #845eb47c
 @patch
 def network(self:BYOL,
     arch, # Function, or name for `get_arch`
@@ -346,7 +346,7 @@ def network(self:BYOL,
     predictor = BYOLPredictionHead(self.n_proj, hidden, self.n_proj)
     return TeacherStudent(body, projector, predictor, self.momentum, self.steps)
 
-# %% ../nbs/09d_zoo.ipynb #3eee965e
+# %% ../nbs/09d_zoo.ipynb #bdbede2e
 @patch
 def terms(self:BYOL,
     pred:Tensor, # What the network gives, `(2*bs,2*n_proj)`
@@ -361,7 +361,7 @@ def terms(self:BYOL,
         near = torch.vmap(NegativeCosineSimilarity())(said[:,None], told[:,None]) # a value a view
     return {'byol':reduce_loss((2+2*near).view(2,-1).sum(0)[:,None], reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #56371e69
+# %% ../nbs/09d_zoo.ipynb #2d7deca9
 @patch
 def metrics(self:BYOL)->list: # Metrics for a `Learner`
     "The `spread` of what is predicted"

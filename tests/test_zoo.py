@@ -57,7 +57,7 @@ def test_the_command_knows_tasks_without_color(tmp_path):
     from colorfast.scenes import make_scenes
     from colorfast.transfer import load_body
     path = make_scenes(tmp_path/'scenes', n_unlabeled=32, n_train=4, n_val=16, n_test=16, size=32, progress=False)
-    main(['pretrain', str(path), '--out', str(tmp_path/'run'), '--size', '32', '--bs', '8', '--epochs', '1', '--pretext', 'autoencoder',
+    main(['pretrain', str(path), '--out', str(tmp_path/'run'), '--size', '32', '--bs', '8', '--epochs', '1', '--pretext', 'colorfast.zoo:Autoencoder',
           '--set', 'pretext_kw.hide=0.25'])
     card = json.loads((tmp_path/'run'/'colorizer.json').read_text())
     assert card['pretext']['name']=='autoencoder' and card['pretext']['settings']['hide']==.25
