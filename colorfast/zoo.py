@@ -6,7 +6,7 @@
 __all__ = ['Colorless', 'four_turns', 'Rotation', 'hide_squares', 'Autoencoder', 'random_views', 'spread', 'SimCLR',
            'TeacherStudent', 'BYOL']
 
-# %% ../nbs/09d_zoo.ipynb #05820136
+# %% ../nbs/09d_zoo.ipynb #aeef4863
 import importlib.util, math, torch, torch.nn.functional as F
 from copy import deepcopy
 from torch import nn, Tensor
@@ -18,7 +18,7 @@ from .files import *
 from .models import *
 from .pretext import *
 
-# %% ../nbs/09d_zoo.ipynb #ec919caa
+# %% ../nbs/09d_zoo.ipynb #0daf7ad7
 class Colorless(Pretext):
     "A task that a gray picture poses by itself; a subclass gives `terms` and `behind`."
     n_out,y_range,paints = 1,None,False
@@ -38,7 +38,7 @@ class Colorless(Pretext):
         _,nf,stride = body_stages(body, size)[-1]
         return nn.Sequential(body, self.behind(nf, stride))
 
-# %% ../nbs/09d_zoo.ipynb #ef2792b5
+# %% ../nbs/09d_zoo.ipynb #869118fc
 class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's predictions
     def __init__(self, name, f):
         self.called,self.f = name,f
@@ -53,13 +53,13 @@ class _Watch(Metric): # mean over the pictures of what `f` makes of each batch's
     @property
     def name(self): return self.called
 
-# %% ../nbs/09d_zoo.ipynb #8373726c
+# %% ../nbs/09d_zoo.ipynb #2b1d70e0
 def _check(o, name, low, high, kind=(int,float)): # is setting `name` of `o` a number from `low` to `high`?
     v = getattr(o, name)
     if isinstance(v, kind) and not isinstance(v, bool) and low<=v<=high: return
     raise UserError(f'{type(o).__name__}: {name} is {v!r:.40}, expected a number from {low} to {high}')
 
-# %% ../nbs/09d_zoo.ipynb #d7bc1f22
+# %% ../nbs/09d_zoo.ipynb #373e415d
 def four_turns(
     l:Tensor, # Pictures, `(bs,c,s,s)`
 )->Tensor: # `(4*bs,c,s,s)`: as they are, then turned by 90, 180 and 270 degrees, counter-clockwise
@@ -68,34 +68,40 @@ def four_turns(
     if h!=w: raise UserError(f'found pictures of {h}x{w} px, expected square ones: their turns have one size')
     return torch.cat([torch.rot90(l, k, (2,3)) for k in range(4)])
 
-# %% ../nbs/09d_zoo.ipynb #c62ad7e0
+# %% ../nbs/09d_zoo.ipynb #9e34aa13
 @PRETEXTS.add('rotation')
 class Rotation(Colorless):
     "Say by how many quarters a picture was turned (Gidaris et al., 2018)."
     n_out,names = 4,('ce',)
+    def __init__(self,
+        share:float=.875, # Of a batch's pictures that are turned in training, in (0,1]; all are in validation
+    ):
+        self.share = share
+        _check(self, 'share', .01, 1)
     def behind(self, nf, stride):
         "Means of the maps, and one linear layer to the four answers"
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(nf, 4))
     def encodes(self, l, ab):
-        "`four_turns` of `l`"
-        return four_turns(l)
+        "`four_turns` of the batch's first pictures"
+        n = max(1, round(self.share*len(l))) if torch.is_grad_enabled() else len(l)
+        return four_turns(torch.as_tensor(l).as_subclass(Tensor)[:n])
     def terms(self, pred, ab, l, reduction='mean'):
-        "Cross entropy; `pred` is `(4*bs,4)` in the order of `four_turns`"
+        "Cross entropy; `pred` is `(4*n,4)` in the order of `four_turns`"
         loss = F.cross_entropy(pred.float(), _turn_of(pred), reduction='none')
         return {'ce':reduce_loss(loss.view(4,-1).t(), reduction)}
     def metrics(self):
         "Share of right answers; chance is 0.25"
         return [_Watch('accuracy', _right_turns)]
 
-# %% ../nbs/09d_zoo.ipynb #095bffed
+# %% ../nbs/09d_zoo.ipynb #cbeb644d
 def _turn_of(pred): return torch.arange(4, device=pred.device).repeat_interleave(len(pred)//4) # by position
 def _right_turns(pred): return (pred.argmax(1)==_turn_of(pred)).float().mean()
 
-# %% ../nbs/09d_zoo.ipynb #b66435c6
+# %% ../nbs/09d_zoo.ipynb #36718770
 def _chance(): # in training torch's own, which seeds reach; without gradient always the same
     return None if torch.is_grad_enabled() else torch.Generator().manual_seed(0)
 
-# %% ../nbs/09d_zoo.ipynb #ab6c0b31
+# %% ../nbs/09d_zoo.ipynb #ba769273
 def hide_squares(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     share:float, # Of squares to hide, in [0,1], on average
@@ -107,7 +113,7 @@ def hide_squares(
     keep = torch.rand(n, 1, -(-h//side), -(-w//side), generator=gen)>=share
     return l*F.interpolate(keep.to(l), scale_factor=side)[...,:h,:w]
 
-# %% ../nbs/09d_zoo.ipynb #e739790a
+# %% ../nbs/09d_zoo.ipynb #169016db
 @PRETEXTS.add('autoencoder')
 class Autoencoder(Colorless):
     "Give the gray picture back through a small code, without skip connections."
@@ -132,7 +138,7 @@ class Autoencoder(Colorless):
         pred = pred[...,:l.shape[-2],:l.shape[-1]] # bodies round up
         return {'mse':reduce_loss((pred.float()-l)**2, reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #b380d8dc
+# %% ../nbs/09d_zoo.ipynb #a1dfefc6
 @patch
 def behind(self:Autoencoder,
     nf:int, # Maps that the body gives
@@ -150,7 +156,7 @@ def behind(self:Autoencoder,
         stride //= 2
     return nn.Sequential(*layers, nn.Conv2d(width(stride), 1, 1))
 
-# %% ../nbs/09d_zoo.ipynb #7520c654
+# %% ../nbs/09d_zoo.ipynb #2341467d
 def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of the picture that it shows
     area,shape,x,y,side = torch.rand(5, n, generator=gen)
     area,shape = scale[0]+(scale[1]-scale[0])*area,torch.exp((2*shape-1)*math.log(4/3))
@@ -160,14 +166,14 @@ def _pieces(n, scale, gen): # affine maps `(n,2,3)` from a view to the part of t
     theta[:,0,2],theta[:,1,2] = (2*x-1)*(1-w),(2*y-1)*(1-h)
     return theta
 
-# %% ../nbs/09d_zoo.ipynb #cc38c763
+# %% ../nbs/09d_zoo.ipynb #0a448eab
 def _lit(x, jitter, gen): # `x` in [0,1] with another contrast and brightness, four times of five
     c,b,pick = torch.rand(3, len(x), 1, 1, 1, generator=gen)
     c,b = [torch.where(pick<.8, 1+(2*o-1)*jitter, 1.).to(x) for o in (c,b)]
     mean = x.mean((2,3), keepdim=True)
     return ((mean+(x-mean)*c)*b).clamp(0, 1)
 
-# %% ../nbs/09d_zoo.ipynb #c46f74d9
+# %% ../nbs/09d_zoo.ipynb #1cb354bb
 def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 leaves it as it is
     r = max(1, min(x.shape[-2:])//20)
     g = torch.exp(-torch.arange(-r, r+1)**2/(2*sigma.view(-1,1).clamp(min=1e-3)**2))
@@ -178,7 +184,7 @@ def _soft(x, sigma): # blurred by a Gaussian of each picture's own width, px; 0 
         x = sum(g[...,i]*x.narrow(d, i, n) for i in range(2*r+1))
     return x
 
-# %% ../nbs/09d_zoo.ipynb #99fdfbf3
+# %% ../nbs/09d_zoo.ipynb #8284c48d
 def random_views(
     l:Tensor, # Lightness, `(bs,1,h,w)` in [-1,1]
     n:int=2, # Views of each picture
@@ -195,18 +201,18 @@ def random_views(
         x,(s,pick) = _lit(x, jitter, gen),torch.rand(2, len(x), generator=gen)
         return _soft(x, torch.where(pick<blur, .1+1.9*s, 0.))*2-1
 
-# %% ../nbs/09d_zoo.ipynb #e4a92db0
+# %% ../nbs/09d_zoo.ipynb #d9c58e56
 def _need_lightly(name): # or one line
     try: found = importlib.util.find_spec('lightly')
     except ValueError: found = None
     if not found: raise UserError(f'{name} needs lightly, which was not found: pip install lightly')
 
-# %% ../nbs/09d_zoo.ipynb #eb382cf4
+# %% ../nbs/09d_zoo.ipynb #4e8af0ca
 def _are_shares(v): # two numbers, 0<low<=high<=1
     pair = isinstance(v, (list,tuple)) and len(v)==2 and all(isinstance(o, (int,float)) for o in v)
     return pair and 0<v[0]<=v[1]<=1
 
-# %% ../nbs/09d_zoo.ipynb #83aaaadf
+# %% ../nbs/09d_zoo.ipynb #0ee68024
 class _Views(Colorless): # tasks about views of a picture
     def __init__(self):
         _need_lightly(type(self).__name__.lower())
@@ -222,7 +228,7 @@ class _Views(Colorless): # tasks about views of a picture
         "How far apart pictures are: 0 where all are called the same, about 1 at best"
         return [_Watch('spread', spread)]
 
-# %% ../nbs/09d_zoo.ipynb #d0c81571
+# %% ../nbs/09d_zoo.ipynb #c7489369
 def spread(
     z:Tensor, # Answers, `(n,d)`
 )->float: # 1 for answers in all directions alike, 0 for one direction alone
@@ -230,7 +236,7 @@ def spread(
     z = F.normalize(z.float(), dim=1)
     return float(z.std(0, correction=0).mean()*z.shape[1]**.5)
 
-# %% ../nbs/09d_zoo.ipynb #dd376586
+# %% ../nbs/09d_zoo.ipynb #2a854a2f
 @PRETEXTS.add('simclr')
 class SimCLR(_Views):
     "Find the other view of the same picture among all in the batch (Chen et al., 2020)."
@@ -257,7 +263,7 @@ class SimCLR(_Views):
         with torch.autocast(pred.device.type, enabled=False): each = loss(*pred.float().chunk(2))
         return {'ntxent':reduce_loss(each.view(2,-1).t(), reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #6ed2b45c
+# %% ../nbs/09d_zoo.ipynb #9aad0023
 class TeacherStudent(nn.Sequential):
     "Body, projector, predictor, and a teacher that follows the first two."
     def __init__(self,
@@ -277,7 +283,7 @@ class TeacherStudent(nn.Sequential):
         done = min(self.step.item()/self.steps, 1)
         return 1-(1-self.momentum)*(math.cos(math.pi*done)+1)/2
 
-# %% ../nbs/09d_zoo.ipynb #a1da751c
+# %% ../nbs/09d_zoo.ipynb #d847fef7
 @patch
 def follow(self:TeacherStudent):
     "One step of the teacher towards the student"
@@ -285,7 +291,7 @@ def follow(self:TeacherStudent):
     update_momentum(nn.Sequential(self[0], self[1]), self[3], self.now())
     self.step += 1
 
-# %% ../nbs/09d_zoo.ipynb #0f74ab37
+# %% ../nbs/09d_zoo.ipynb #c8c6bef9
 @patch
 def forward(self:TeacherStudent,
     x:Tensor, # All first views, then all second ones, `(2*bs,1,h,w)`
@@ -297,7 +303,7 @@ def forward(self:TeacherStudent,
     with torch.no_grad(): told = torch.cat([self[3](o) for o in views])
     return torch.cat([said, told.roll(len(told)//2, 0)], 1)
 
-# %% ../nbs/09d_zoo.ipynb #d1a5987e
+# %% ../nbs/09d_zoo.ipynb #fac993e2
 @PRETEXTS.add('byol')
 class BYOL(_Views):
     "Predict from one view what a slower self says of the other (Grill et al., 2020)."
@@ -319,7 +325,7 @@ class BYOL(_Views):
             if getattr(self, k) is not None: _check(self, k, 1, most, int)
         super().__init__()
 
-# %% ../nbs/09d_zoo.ipynb #5ae9e205
+# %% ../nbs/09d_zoo.ipynb #57840d01
 @patch
 def behind(self:BYOL,
     nf:int, # Maps that the body gives
@@ -330,7 +336,7 @@ def behind(self:BYOL,
     head = BYOLProjectionHead(nf, self.hidden or 2*nf, self.n_proj)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
-# %% ../nbs/09d_zoo.ipynb #845eb47c
+# %% ../nbs/09d_zoo.ipynb #46aaf06d
 @patch
 def network(self:BYOL,
     arch, # Function, or name for `get_arch`
@@ -346,7 +352,7 @@ def network(self:BYOL,
     predictor = BYOLPredictionHead(self.n_proj, hidden, self.n_proj)
     return TeacherStudent(body, projector, predictor, self.momentum, self.steps)
 
-# %% ../nbs/09d_zoo.ipynb #bdbede2e
+# %% ../nbs/09d_zoo.ipynb #356e6851
 @patch
 def terms(self:BYOL,
     pred:Tensor, # What the network gives, `(2*bs,2*n_proj)`
@@ -361,7 +367,7 @@ def terms(self:BYOL,
         near = torch.vmap(NegativeCosineSimilarity())(said[:,None], told[:,None]) # a value a view
     return {'byol':reduce_loss((2+2*near).view(2,-1).sum(0)[:,None], reduction)}
 
-# %% ../nbs/09d_zoo.ipynb #2d7deca9
+# %% ../nbs/09d_zoo.ipynb #2a328bce
 @patch
 def metrics(self:BYOL)->list: # Metrics for a `Learner`
     "The `spread` of what is predicted"
