@@ -12,6 +12,7 @@ from .pretext import *
 from .bins import *
 from .hypercolumn import *
 from .splitbrain import *
+from .zoo import *
 from .learner import *
 from .transfer import *
 from .protocols import *

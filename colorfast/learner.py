@@ -22,6 +22,7 @@ from .pretext import *
 from .bins import *
 from .hypercolumn import *
 from .splitbrain import *
+from .zoo import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures
