@@ -11,6 +11,7 @@ from .models import *
 from .pretext import *
 from .learner import *
 from .transfer import *
+from .detect import *
 from .protocols import *
 from .inference import *
 from .study import *
