@@ -31,17 +31,22 @@ class Pyramid(nn.Module):
     ):
         super().__init__()
         stages = [o for o in body_stages(body[1], size) if o[2]>=4]
-        if not stages: raise UserError('the body has no map of stride 4 or more, expected stages as of resnet18')
+        if not stages: raise UserError('the body has no map of stride 4 or more, expected those of resnet18')
         self.body,self.out_channels = body,channels
         self.ends,self.strides = [o[0] for o in stages],[o[2] for o in stages]
         self.fpn = FeaturePyramidNetwork([o[1] for o in stages], channels, norm_layer=nn.BatchNorm2d)
-    def forward(self, x):
-        "`(bs,3,h,w)` to a dict of `(bs,channels,h/stride,w/stride)`, the finest first"
-        x,maps = self.body[0](x.as_subclass(Tensor)),{}
-        for i,l in enumerate(self.body[1]):
-            x = l(x)
-            if i in self.ends: maps[str(len(maps))] = x
-        return self.fpn(maps)
+
+# %% ../nbs/12_detect.ipynb #ed27f817
+@patch
+def forward(self:Pyramid,
+    x:Tensor, # `(bs,3,h,w)` in [0,1]
+)->dict: # Of `(bs,channels,h/stride,w/stride)`, the finest first
+    "Run the body, and keep the maps at the ends of its stages"
+    x,maps = self.body[0](x.as_subclass(Tensor)),{}
+    for i,l in enumerate(self.body[1]):
+        x = l(x)
+        if i in self.ends: maps[str(len(maps))] = x
+    return self.fpn(maps)
 
 # %% ../nbs/12_detect.ipynb #5bb1d4ef
 def anchor_sizes(
@@ -61,6 +66,7 @@ def _anchors(pyramid, size):
     sizes = anchor_sizes(pyramid.strides, size)
     return AnchorGenerator(sizes, ((.5,1.,2.),)*len(sizes))
 
+# %% ../nbs/12_detect.ipynb #0e146cf7
 _AS_IS = dict(image_mean=[0.]*3, image_std=[1.]*3) # bodies standardize pictures themselves
 
 @contextmanager
@@ -73,46 +79,58 @@ def _mode(training, *modules): # of these alone, not of what is in them
         for m,o in zip(modules, was): m.training = o
 
 # %% ../nbs/12_detect.ipynb #c5abe592
+_FEWER = dict(rpn_batch_size_per_image=64, box_batch_size_per_image=64, box_score_thresh=.02,
+              rpn_pre_nms_top_n_train=400, rpn_pre_nms_top_n_test=200,
+              rpn_post_nms_top_n_train=200, rpn_post_nms_top_n_test=100)
+
 @DETECTORS.add('fasterrcnn')
 class _FasterRCNN(FasterRCNN):
     first = 1 # number of the first class; 0 is background
     def __init__(self, pyramid, n, size, **kwargs):
         names = [str(i) for i in range(len(pyramid.strides))]
         kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
-                  box_head=TwoMLPHead(pyramid.out_channels*49, 256), box_predictor=FastRCNNPredictor(256, n+1),
-                  rpn_batch_size_per_image=64, box_batch_size_per_image=64, box_score_thresh=.02,
-                  rpn_pre_nms_top_n_train=400, rpn_pre_nms_top_n_test=200,
-                  rpn_post_nms_top_n_train=200, rpn_post_nms_top_n_test=100)
-        anchors = _anchors(pyramid, size)
-        super().__init__(pyramid, None, size, size, **_AS_IS, rpn_anchor_generator=anchors, **(kw|kwargs))
-    def losses(self, images, maps, targets):
-        with _mode(True, self.rpn, self.roi_heads):
-            proposals,places = self.rpn(images, maps, targets)
-            return places | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
-    def found(self, images, maps):
-        with _mode(False, self.rpn, self.roi_heads):
-            return self.roi_heads(maps, self.rpn(images, maps)[0], images.image_sizes)[0]
+                  box_head=TwoMLPHead(pyramid.out_channels*49, 256),
+                  box_predictor=FastRCNNPredictor(256, n+1),
+                  rpn_anchor_generator=_anchors(pyramid, size))
+        super().__init__(pyramid, None, size, size, **_AS_IS, **(kw|_FEWER|kwargs))
 
-# %% ../nbs/12_detect.ipynb #e07ef62e
+# %% ../nbs/12_detect.ipynb #88dc2b9d
+@patch
+def losses(self:_FasterRCNN, images, maps, targets): # by name
+    with _mode(True, self.rpn, self.roi_heads):
+        proposals,places = self.rpn(images, maps, targets)
+        return places | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
+
+@patch
+def found(self:_FasterRCNN, images, maps): # boxes, labels and scores, a dict a picture
+    with _mode(False, self.rpn, self.roi_heads):
+        return self.roi_heads(maps, self.rpn(images, maps)[0], images.image_sizes)[0]
+
+# %% ../nbs/12_detect.ipynb #c8bdad6b
 @DETECTORS.add('retinanet')
 class _RetinaNet(RetinaNet):
     first = 0 # number of the first class
     def __init__(self, pyramid, n, size, **kwargs):
-        anchors = _anchors(pyramid, size)
-        head = RetinaNetHead(pyramid.out_channels, anchors.num_anchors_per_location()[0], n,
-                             norm_layer=partial(nn.GroupNorm, 32))
-        kw = dict(score_thresh=.02, topk_candidates=200, detections_per_img=100)
-        super().__init__(pyramid, n, size, size, **_AS_IS, anchor_generator=anchors, head=head, **(kw|kwargs))
-    def losses(self, images, maps, targets):
-        maps = list(maps.values())
-        return self.compute_loss(targets, self.head(maps), self.anchor_generator(images, maps))
-    def found(self, images, maps):
-        maps = list(maps.values())
-        out,anchors = self.head(maps),self.anchor_generator(images, maps)
-        cells = [o.shape[-2]*o.shape[-1] for o in maps]
-        ns = [o*(len(anchors[0])//sum(cells)) for o in cells] # anchors of each level
-        out = {k:list(v.split(ns, 1)) for k,v in out.items()}
-        return self.postprocess_detections(out, [list(o.split(ns)) for o in anchors], images.image_sizes)
+        anchors,norm = _anchors(pyramid, size),partial(nn.GroupNorm, 32)
+        k = anchors.num_anchors_per_location()[0]
+        kw = dict(score_thresh=.02, topk_candidates=200, detections_per_img=100, anchor_generator=anchors,
+                  head=RetinaNetHead(pyramid.out_channels, k, n, norm_layer=norm))
+        super().__init__(pyramid, n, size, size, **_AS_IS, **(kw|kwargs))
+
+# %% ../nbs/12_detect.ipynb #5693219d
+@patch
+def losses(self:_RetinaNet, images, maps, targets): # by name
+    maps = list(maps.values())
+    return self.compute_loss(targets, self.head(maps), self.anchor_generator(images, maps))
+
+@patch
+def found(self:_RetinaNet, images, maps): # boxes, labels and scores, a dict a picture
+    maps = list(maps.values())
+    out,anchors = self.head(maps),self.anchor_generator(images, maps)
+    cells = [o.shape[-2]*o.shape[-1] for o in maps]
+    ns = [o*(len(anchors[0])//sum(cells)) for o in cells] # anchors of each level
+    out = {k:list(v.split(ns, 1)) for k,v in out.items()}
+    return self.postprocess_detections(out, [list(o.split(ns)) for o in anchors], images.image_sizes)
 
 # %% ../nbs/12_detect.ipynb #a9005060
 class Detector(nn.Module):
@@ -127,17 +145,23 @@ class Detector(nn.Module):
     ):
         super().__init__()
         self.net = find_name(DETECTORS, kind)(Pyramid(body, size, channels), n, size, **kwargs)
-    def forward(self, x, y=None):
-        "`(bs,3,h,w)` to found boxes `(bs,100,6)` as `TensorBoxes` has them (None in training), and losses"
-        x,s = x.as_subclass(Tensor),max(self.net.backbone.strides)
-        h,w = x.shape[-2:]
-        padded = F.pad(x, (0,-w%s,0,-h%s))
-        maps = {k:v.float() for k,v in self.net.backbone(padded).items()}
-        with torch.autocast(x.device.type, enabled=False): # boxes want float32
-            images,losses,found = ImageList(padded, [(h,w)]*len(x)),None,None
-            if y is not None: losses = self.net.losses(images, maps, _truth(y, h, w, self.net.first))
-            if not self.training: found = _rows(self.net.found(images, maps), h, w, self.net.first)
-        return found,losses
+
+# %% ../nbs/12_detect.ipynb #6bdef1cc
+@patch
+def forward(self:Detector,
+    x:Tensor, # Pictures, `(bs,3,h,w)` in [0,1]
+    y:Tensor=None, # True boxes, `(bs,n,6)`; None: no losses
+)->tuple: # Found boxes `(bs,100,6)` (None in training), and losses by name (None without truth)
+    "One pass through the body for both"
+    x,s = x.as_subclass(Tensor),max(self.net.backbone.strides)
+    h,w = x.shape[-2:]
+    padded = F.pad(x, (0,-w%s,0,-h%s))
+    maps = {k:v.float() for k,v in self.net.backbone(padded).items()}
+    with torch.autocast(x.device.type, enabled=False): # boxes want float32
+        images,losses,found = ImageList(padded, [(h,w)]*len(x)),None,None
+        if y is not None: losses = self.net.losses(images, maps, _truth(y, h, w, self.net.first))
+        if not self.training: found = _rows(self.net.found(images, maps), h, w, self.net.first)
+    return found,losses
 
 # %% ../nbs/12_detect.ipynb #f86ddb70
 def _truth(y, h, w, first): # boxes that count, as torchvision wants them
@@ -147,6 +171,7 @@ def _truth(y, h, w, first): # boxes that count, as torchvision wants them
         res.append(dict(boxes=b[:,:4]*b.new_tensor([w,h,w,h]), labels=b[:,4].long()+first))
     return res
 
+# %% ../nbs/12_detect.ipynb #9fa99537
 @torch.no_grad()
 def _rows(found, h, w, first, k=100): # `(bs,k,6)`
     res = found[0]['boxes'].new_zeros(len(found), k, 6)
@@ -159,7 +184,7 @@ def _rows(found, h, w, first, k=100): # `(bs,k,6)`
 
 # %% ../nbs/12_detect.ipynb #79a2c1ac
 class DetectLearner(Learner):
-    "A `Learner` whose model gets the true boxes, too, and gives its losses itself; `terms` are the last ones."
+    "A `Learner` whose model gets the true boxes, too, and gives its losses itself, the last as `terms`."
     def _do_one_batch(self):
         self.pred,self.terms = self.model(*self.xb, *self.yb)
         if self.pred is None: self.pred = torch.stack([o.detach() for o in self.terms.values()])
@@ -170,6 +195,7 @@ class DetectLearner(Learner):
         self('after_loss')
         if self.training and self.terms: self._do_grad_opt()
 
+# %% ../nbs/12_detect.ipynb #7f5a38cd
 class _BoxesLoss: # the model gives losses itself; fastai looks here for what else it needs
     def __call__(self, pred, y): raise UserError('a detector gives its losses itself: use learn.validate')
 
