@@ -79,7 +79,7 @@ def _mode(training, *modules): # of these alone, not of what is in them
         for m,o in zip(modules, was): m.training = o
 
 # %% ../nbs/12_detect.ipynb #c5abe592
-_FEWER = dict(rpn_batch_size_per_image=64, box_batch_size_per_image=64, box_score_thresh=.02,
+_FEWER = dict(rpn_batch_size_per_image=64, box_batch_size_per_image=32, box_score_thresh=.02,
               rpn_pre_nms_top_n_train=400, rpn_pre_nms_top_n_test=200,
               rpn_post_nms_top_n_train=200, rpn_post_nms_top_n_test=100)
 
@@ -88,7 +88,7 @@ class _FasterRCNN(FasterRCNN):
     first = 1 # number of the first class; 0 is background
     def __init__(self, pyramid, n, size, **kwargs):
         names = [str(i) for i in range(len(pyramid.strides))]
-        kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
+        kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1),
                   box_head=TwoMLPHead(pyramid.out_channels*49, 256),
                   box_predictor=FastRCNNPredictor(256, n+1),
                   rpn_anchor_generator=_anchors(pyramid, size))
@@ -185,6 +185,10 @@ def _rows(found, h, w, first, k=100): # `(bs,k,6)`
 # %% ../nbs/12_detect.ipynb #79a2c1ac
 class DetectLearner(Learner):
     "A `Learner` whose model gets the true boxes, too, and gives its losses itself, the last as `terms`."
+    def create_opt(self):
+        "As fastai does, with plain lists of numbers, which a checkpoint can hold"
+        super().create_opt()
+        self.opt.hypers = [dict(o) for o in self.opt.hypers]
     def _do_one_batch(self):
         self.pred,self.terms = self.model(*self.xb, *self.yb)
         if self.pred is None: self.pred = torch.stack([o.detach() for o in self.terms.values()])
