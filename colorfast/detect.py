@@ -246,7 +246,7 @@ def draw_boxes(
     fig,axs = plt.subplots(len(rows), n, figsize=(1.9*n,1.95*len(rows)), squeeze=False, layout='constrained')
     for r,(name,boxes) in zip(axs, rows.items()):
         for ax,im,b in zip(r, x, boxes):
-            ax.imshow(np.asarray(im).transpose(1,2,0).clip(0,1))
+            ax.imshow(np.asarray(im).transpose(1,2,0).clip(0,1), interpolation='nearest')
             NamedBoxes.create(torch.as_tensor(np.asarray(b)), vocab).show(ctx=ax, least=least, size=6)
             ax.set(xticks=[], yticks=[])
             ax.set_frame_on(False)
