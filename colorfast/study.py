@@ -312,7 +312,7 @@ class Detect(Task):
     name,class_axis,figure,interval_by = 'detect','average precision','boxes','jackknife'
     scores = dict(ap=Score('average precision (COCO)'), ap50=Score('AP50 (COCO)'), ap75=Score('AP75 (COCO)'),
                   voc_ap=Score('AP50 (VOC, area)'), voc07_ap=Score('AP50 (VOC 2007, 11 points)'))
-    presets = dict(demo=dict(epochs=30, bs=16, lr=2e-3, detector='fasterrcnn'),
+    presets = dict(demo=dict(epochs=16, bs=16, lr=2e-3, detector='fasterrcnn'),
                    paper=dict(epochs=30, bs=8, lr=1e-3, detector='fasterrcnn')) # all chosen
     def loaders(self, data, kind=None, **kw):
         "`DetectDataLoaders` of any kind of data"
