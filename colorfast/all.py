@@ -15,6 +15,7 @@ from .splitbrain import *
 from .zoo import *
 from .learner import *
 from .transfer import *
+from .detect import *
 from .protocols import *
 from .inference import *
 from .study import *
