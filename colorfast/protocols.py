@@ -78,6 +78,11 @@ def _check_labels(y, split):
                         'there is nothing to tell apart')
 
 # %% ../nbs/13_protocols.ipynb #7c88a177
+def _for_body(kwargs): # arguments of `rgb_body`, and no others
+    for k in kwargs:
+        if k not in ('pretrained','normalize'): raise TypeError(f'unexpected argument {k!r}')
+    return kwargs
+
 class Probe(Protocol):
     "A simple model on the features of a body that stays as it is; subclass it and give `fit`."
     masks = False # does `fit` take -1, a label that counts neither way? If not, it gets a 0
@@ -88,7 +93,7 @@ class Probe(Protocol):
         **kwargs # More arguments of `rgb_body`: `pretrained`, `normalize`
     ):
         store_attr('layer,pool,split')
-        self.kwargs = kwargs
+        self.kwargs = _for_body(kwargs)
     def fit(self,
         x:np.ndarray, # Standardized features `(n,nf)` float32
         y:np.ndarray, # Labels `(n,classes)`, 0 or 1; with `masks` also -1
@@ -461,7 +466,7 @@ class FineTune(Protocol):
         **kwargs # More arguments of `rgb_body`: `pretrained`, `normalize`
     ):
         store_attr('epochs,bs,lr,scratch_lr,frozen_epochs,frozen_lr,wd,split,quick')
-        self.kwargs = kwargs
+        self.kwargs = _for_body(kwargs)
         for k in ('lr','scratch_lr'):
             if _is_rates(o := getattr(self, k)): continue
             raise UserError(f'{k} is {o!r:.60}, expected a list of rates above 0, such as [1e-3, (1e-4,1e-3)]')
