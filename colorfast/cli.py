@@ -271,16 +271,16 @@ def _judged_split(a, dls): # number and words
     if a.split=='test' and i!=2: raise ValueError(f'{a.data} has no test split: use --split val')
     i = 1 if a.split=='val' else i
     words = {1:'validation', 2:'test'}[i]
-    why = '' if a.split else ': choose what to compare with --split val first, and look here once' if i==2 else \
-          ': there is no test split'
-    return i,f'scored on {len(dls.loaders[i].dataset)} {words} pictures{why}'
+    why = {1:'there is no test split', 2:'choose what to compare with --split val, and look here once'}[i]
+    return i,f'scored on {len(dls.loaders[i].dataset)} {words} pictures' + ('' if a.split else f' ({why})')
 
 def _judged_protocols(a): # by name, with what was set of them
     from colorfast.protocols import get_protocol
     over = {}
     for o in a.set or []: over = _merged(over, o)
     if bad := [k for k in over if k not in a.protocols]:
-        raise ValueError(f'--set {bad[0]}: no such protocol is asked for, expected one of {", ".join(a.protocols)}')
+        known = ', '.join(a.protocols)
+        raise ValueError(f'--set {bad[0]}: no such protocol is asked for, expected one of {known}')
     return {o:get_protocol(o, **over.get(o, {})) for o in a.protocols}
 
 # %% ../nbs/18_cli.ipynb #d0855da7
@@ -311,14 +311,15 @@ def _tell_judged(out, table, keep, protocols, about): # print, and write results
     several = table.body.nunique()>2 and table.protocol.nunique()>1
     agree = _agreement(table) if several else None
     if not out: return
-    scores = {p:{b:[keep[b,p,s][0] for s in range(about['seeds'])] for b in dict.fromkeys(table.body)}
-              for p in protocols}
+    each = lambda p,b: [keep[b,p,s][0] for s in range(about['seeds'])]
+    scores = {p:{b:each(p, b) for b in dict.fromkeys(table.body)} for p in protocols}
     said = {k:dict(label=p.label, unit=p.unit, scale=p.scale) for k,p in protocols.items()}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out/RUN_MARK).touch()
-    rows = json.loads(table.to_json(orient='records'))
-    save_json(plain_numbers(about | dict(protocols=said, table=rows, scores=scores, agreement=agree)), out/'results.json')
+    rows = json.loads(table.to_json(orient='records')) # nan as null
+    about |= dict(protocols=said, table=rows, scores=scores, agreement=agree)
+    save_json(plain_numbers(about), out/'results.json')
     table.to_csv(out/'judge.csv', index=False)
     if 'stages' in scores: _draw_judged(scores['stages'], out)
     print(f'\nResults: {out/"results.json"}')
@@ -326,7 +327,8 @@ def _tell_judged(out, table, keep, protocols, about): # print, and write results
 def _agreement(table): # printed, and as JSON has it
     from colorfast.protocols import protocol_agreement
     agree = protocol_agreement(table)
-    print("\nDo the protocols agree? Kendall's rank correlation over the bodies:\n" + agree.round(2).to_string())
+    print("\nDo the protocols agree? Kendall's rank correlation over the bodies:")
+    print(agree.round(2).to_string())
     return json.loads(agree.to_json())
 
 def _draw_judged(scores, out):
@@ -454,23 +456,27 @@ def _transfer_options(p):
 
 # %% ../nbs/18_cli.ipynb #eda807fd
 def _judge_options(p):
-    p.add_argument('body', help="a shipped name such as photos, a folder, file or URL; scratch: random weights "
-                                "alone; imagenet: torchvision's, where they can be had")
+    p.add_argument('body', help='a shipped name such as photos, a folder, file or URL; scratch: random weights; '
+                                "imagenet: torchvision's")
     p.add_argument('data', help='folder with pictures that have labels')
+    known = ', '.join(_names('protocols','PROTOCOLS'))
     p.add_argument('--protocols', type=_list_of, default=['linear'], metavar='NAME,NAME',
-                   help=f"some of {', '.join(_names('protocols','PROTOCOLS'))}, or module:Name; default: linear")
+                   help=f"some of {known}, or module:Name; default: linear")
     p.add_argument('--bodies', type=_named, nargs='+', action='extend', metavar='NAME=FILE',
                    help='more bodies of the table')
-    p.add_argument('--seeds', type=_count, default=1, help='seeds of random bodies, draws and training; default: 1')
-    p.add_argument('--split', choices=['val','test'], help='where to score; default: test where there is one')
-    p.add_argument('--size', type=_count, help='height and width of the pictures, px; default: as in pretraining')
-    p.add_argument('--limit', type=_count, help=_preset_help('limit'))
-    p.add_argument('--arch', help='network of scratch and imagenet; default: as the first body has it, or resnet18')
-    p.add_argument('--color', action='store_true', help=_preset_help('color'))
+    _judge_details(p)
     p.add_argument('--out', metavar='DIR', help='folder for results.json and judge.csv; default: print alone')
     p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE',
                    help='any argument of a protocol, such as finetune.epochs=5')
     _kinds(p, 'study.run_transfer', 'kind')
+
+def _judge_details(p):
+    p.add_argument('--seeds', type=_count, default=1, help='of random bodies, draws and training; default: 1')
+    p.add_argument('--split', choices=['val','test'], help='where to score; default: test where there is one')
+    p.add_argument('--size', type=_count, help='height and width, px; default: as in pretraining, or 64')
+    p.add_argument('--limit', type=_count, help=_preset_help('limit'))
+    p.add_argument('--arch', help='network of scratch and imagenet; default: as the first body, or resnet18')
+    p.add_argument('--color', action='store_true', help=_preset_help('color'))
 
 # %% ../nbs/18_cli.ipynb #252b04c2
 def _study_options(p):
@@ -492,7 +498,8 @@ _VERBS = dict( # verb to what runs it, its options, where its summary stands, an
     pretrain=(_pretrain, _pretrain_options, 'study.run_pretrain', 'photos --out run --epochs 20'),
     colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'family/*.jpg --out colored'),
     transfer=(_transfer, _transfer_options, 'study.run_transfer', 'segment VOC2012 --body run --out seg'),
-    judge=(_judge, _judge_options, 'protocols.judge_all', 'photos VOC2012 --protocols linear,svm --out judged'),
+    judge=(_judge, _judge_options, 'protocols.judge_all',
+           'photos VOC2012 --protocols linear,svm --out judged'),
     study=(_study, _study_options, 'study.run_study',
            '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))
 

@@ -48,7 +48,7 @@ def get_protocol(
         try: o = o(**kwargs)
         except TypeError as e:
             raise UserError(f"{o.__name__} takes no such arguments: {', '.join(kwargs)} ({e})") from None
-    elif kwargs: raise UserError(f"found {o!r:.60} and arguments {', '.join(kwargs)}, expected a class or its name")
+    elif kwargs: raise UserError(f"found {o!r:.60} with {', '.join(kwargs)}, expected a class or its name")
     if not callable(o):
         raise UserError(f'found {o!r:.80}, expected a protocol: one of {PROTOCOLS.names()}, or an object')
     return o
@@ -83,6 +83,7 @@ def _for_body(kwargs): # arguments of `rgb_body`, and no others
         if k not in ('pretrained','normalize'): raise TypeError(f'unexpected argument {k!r}')
     return kwargs
 
+# %% ../nbs/13_protocols.ipynb #4b56ab2a
 class Probe(Protocol):
     "A simple model on the features of a body that stays as it is; subclass it and give `fit`."
     masks = False # does `fit` take -1, a label that counts neither way? If not, it gets a 0
@@ -121,6 +122,7 @@ class _OneBatch: # loaders of a single batch
         self.b,self.device,self.loaders = b,device,(None,)
     def plain(self, i): return [self.b]
 
+# %% ../nbs/13_protocols.ipynb #6ec58b13
 class _Onward(RGBBody): # asked for a deeper layer of the same pictures, it goes on from where it was
     x = None
     def forward(self, x, n=None):
@@ -131,6 +133,7 @@ class _Onward(RGBBody): # asked for a deeper layer of the same pictures, it goes
         self.at = n
         return self.out
 
+# %% ../nbs/13_protocols.ipynb #411b60dc
 def _depth(want): return math.inf if want[0] is None else want[0]%1000 # -1 stands behind all others
 
 # %% ../nbs/13_protocols.ipynb #b487a0cb
@@ -161,6 +164,7 @@ def _is_fresh(arch, pretrained=True, **_): # are its weights random?
     if isinstance(arch, Body): return not pretrained or arch.weights is None
     return not (pretrained or isinstance(arch, nn.Module))
 
+# %% ../nbs/13_protocols.ipynb #43f14582
 def _share(arch, dls, seed, kwargs): # a body that remembers its features
     if isinstance(arch, _Shared): return arch
     net = rgb_body(arch, seed=seed, **kwargs)
@@ -196,6 +200,7 @@ def answers(self:Probe,
     x,vx = self.scaled(x, vx)
     return self.fit(x, y if self.masks else y.clip(0), seed).predict(vx)
 
+# %% ../nbs/13_protocols.ipynb #732c559c
 @patch
 def __call__(self:Probe, arch, dls, seed=0):
     "map, mean average precision in [0,1]; preds and targs `(n,classes)`"
@@ -213,6 +218,7 @@ class LinearProbe(Probe):
         from sklearn.linear_model import RidgeCV # here: it would double the time of importing colorfast
         return RidgeCV(np.logspace(-1,5,13)).fit(x, y)
 
+# %% ../nbs/13_protocols.ipynb #e610e7f4
 @PROTOCOLS.add('knn')
 class NearestProbe(Probe):
     "The nearest training pictures by cosine vote, the nearer the more."
@@ -227,7 +233,7 @@ class NearestProbe(Probe):
     def fit(self, x, y, seed):
         "The same for every seed"
         from sklearn.neighbors import KNeighborsRegressor
-        by = 'distance' if self.temp is None else lambda d: np.exp(-d/self.temp) # (1-d)/temp, but for a factor
+        by = 'distance' if self.temp is None else lambda d: np.exp(-d/self.temp) # distances are 1-similarity
         return KNeighborsRegressor(min(self.k, len(x)), weights=by, metric='cosine').fit(x, y)
 
 # %% ../nbs/13_protocols.ipynb #14440687
@@ -243,6 +249,7 @@ def probe_body(
 def _objective(a, f, y, c): # of the coefficients `a` whose scores are `f`
     return .5*a@f + (c*np.maximum(0, 1-y*f)**2).sum()
 
+# %% ../nbs/13_protocols.ipynb #ec813ca7
 def _svm(k, y, c, on=None, steps=100): # coefficients of a machine, and which pictures are within the margin
     from scipy.linalg import solve
     a,f,on = np.zeros(len(y)),np.zeros(len(y)),np.ones(len(y), bool) if on is None else on
@@ -270,6 +277,7 @@ def _path(k, y, costs): # coefficients `(n,costs)`: each machine begins where th
         res.append(a)
     return np.stack(res, 1)
 
+# %% ../nbs/13_protocols.ipynb #00408225
 def _best_cost(k, y, costs, folds): # by average precision on what is held out; nan where nothing can be
     from sklearn.model_selection import StratifiedKFold
     folds = min(folds, (y>0).sum(), (y<0).sum())
@@ -285,7 +293,7 @@ class _Machines: # of all classes, as sums over training pictures
     def __init__(self, x, coef): self.x,self.coef = x,coef
     def predict(self, x): return _products(x, self.x)@self.coef
 
-def _products(x, y): return x.astype(np.float64)@y.astype(np.float64).T + 1 # 1: the intercept, as in liblinear
+def _products(x, y): return x.astype(np.float64)@y.astype(np.float64).T + 1 # 1 is the intercept: liblinear
 
 # %% ../nbs/13_protocols.ipynb #36549e41
 @PROTOCOLS.add('svm')
@@ -295,7 +303,7 @@ class SVMProbe(Probe):
     def __init__(self,
         pool:str|int=9000, # As in `features`: about so many numbers a picture
         costs:list=None, # Costs to choose from, rising; None: `SVM_COSTS`
-        folds:int=3, # Parts of the training pictures, each held out in turn; fewer for a class with fewer positives
+        folds:int=3, # Parts of the training pictures, each held out once; fewer for fewer positives
         **kwargs # More arguments of `Probe`
     ):
         super().__init__(pool=pool, **kwargs)
@@ -303,6 +311,14 @@ class SVMProbe(Probe):
     def scaled(self, x, vx):
         "Each picture to length 1"
         return [o/(np.linalg.norm(o, axis=1, keepdims=True)+1e-5) for o in (x,vx)]
+    def fit(self, x, y, seed):
+        "The same for every seed"
+        k,coef = _products(x, x),np.zeros((len(x),y.shape[1]))
+        for j,(t,cost) in enumerate(zip(y.T, self.choose(x, y))):
+            i = (t>=0).nonzero()[0]
+            s = 2.*t[i]-1
+            if (s>0).any(): coef[i,j],_ = _svm(k[np.ix_(i,i)], s, _weighed(s, cost))
+        return _Machines(x, coef)
 
 # %% ../nbs/13_protocols.ipynb #6e8b36bd
 @patch
@@ -317,18 +333,9 @@ def choose(self:SVMProbe,
         res.append(_best_cost(k[np.ix_(i,i)], 2.*t[i]-1, self.costs, self.folds))
     return _filled(np.array(res))
 
+# %% ../nbs/13_protocols.ipynb #f4e019d8
 def _filled(costs): # 1 where no class could choose
     return np.where(np.isnan(costs), 1. if np.isnan(costs).all() else np.nanmedian(costs), costs)
-
-@patch
-def fit(self:SVMProbe, x, y, seed):
-    "The same for every seed"
-    k,coef = _products(x, x),np.zeros((len(x),y.shape[1]))
-    for j,(t,cost) in enumerate(zip(y.T, self.choose(x, y))):
-        i = (t>=0).nonzero()[0]
-        s = 2.*t[i]-1
-        if (s>0).any(): coef[i,j],_ = _svm(k[np.ix_(i,i)], s, _weighed(s, cost))
-    return _Machines(x, coef)
 
 # %% ../nbs/13_protocols.ipynb #414bb2ca
 @PROTOCOLS.add('lowshot')
@@ -348,10 +355,12 @@ class LowShotProbe(SVMProbe):
     )->list: # (k, class)
         "What the data have"
         pos,neg,seen = (y==1).sum(0),(y==0).sum(0),(vy==1).any(0)
-        res = [(k,c) for k in self.ks for c in range(y.shape[1]) if pos[c]>=k and neg[c]>=19*k and seen[c]]
+        there = lambda k,c: pos[c]>=k and neg[c]>=19*k and seen[c]
+        res = [(k,c) for k in self.ks for c in range(y.shape[1]) if there(k,c)]
         if res: return res
-        raise UserError(f'no class has {min(self.ks)} positive and {19*min(self.ks)} negative training pictures, '
-                        'and a positive one where it is scored: use more pictures, or linear')
+        k = min(self.ks)
+        raise UserError(f'no class has {k} positive and {19*k} negative training pictures, and a '
+                        'positive one where it is scored: use more pictures, or linear')
 
 # %% ../nbs/13_protocols.ipynb #7322beb1
 @patch
@@ -364,13 +373,15 @@ def draw(self:LowShotProbe,
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation((t==v).nonzero()[0])[:n] for v,n in ((1,k),(0,19*k))])
 
+# %% ../nbs/13_protocols.ipynb #7ff8204c
 @patch
 def __call__(self:LowShotProbe, arch, dls, seed=0):
     "map over all pairs of k and class, map_k1 ...; preds `(draws,m,pairs)`, targs `(m,pairs)`, pairs"
     x,y,vx,vy = self.read(arch, dls, seed)
     x,vx = self.scaled(x, vx)
     pairs,k,vk = self.pairs(y, vy),_products(x, x),_products(vx, x)
-    preds = np.stack([[self.machine(k, vk, y[:,c], n, [seed,d,c]) for n,c in pairs] for d in range(self.n_draws)])
+    one = lambda d: [self.machine(k, vk, y[:,c], n, [seed,d,c]) for n,c in pairs]
+    preds = np.stack([one(d) for d in range(self.n_draws)])
     preds,targs = preds.transpose(0,2,1).astype(np.float32),vy[:,[c for _,c in pairs]]
     ns = np.array(pairs)[:,0]
     mean = lambda at: float(np.mean([mean_ap(o[:,at], targs[:,at]) for o in preds]))
@@ -439,6 +450,7 @@ class _NoValid(Callback): # the scores are made afterwards
     def before_validate(self):
         if is_fit(self.learn): raise CancelValidException()
 
+# %% ../nbs/13_protocols.ipynb #2483f6cd
 class _Maps(nn.Module): # whatever a network gives as maps `(bs,nf,h,w)`
     def forward(self, x):
         if x.ndim==3: x = x.transpose(1,2)[...,None]
@@ -446,7 +458,8 @@ class _Maps(nn.Module): # whatever a network gives as maps `(bs,nf,h,w)`
 
 def _is_rates(o): # numbers above 0, or pairs of them
     pairs = [v if isinstance(v, (list,tuple)) else [v] for v in o] if isinstance(o, (list,tuple)) else [[]]
-    return bool(pairs) and all(0<len(v)<3 and all(isinstance(r, (int,float)) and r>0 for r in v) for v in pairs)
+    above = lambda v: all(isinstance(r, (int,float)) and r>0 for r in v)
+    return bool(pairs) and all(0<len(v)<3 and above(v) for v in pairs)
 
 # %% ../nbs/13_protocols.ipynb #fc504ec1
 @PROTOCOLS.add('finetune')
@@ -456,9 +469,9 @@ class FineTune(Protocol):
     def __init__(self,
         epochs:int=16, # Epochs in all
         bs:int=16, # Pictures a batch; None: as the loaders have it
-        lr:list=((1e-4,1e-3),), # Peak learning rates to try; of two the first layers take one, the head the other
+        lr:list=((1e-4,1e-3),), # Peak learning rates to try; a pair is of the first layers and of the head
         scratch_lr:list=(2e-3,), # The same for a random body
-        frozen_epochs:int=2, # How many of the epochs come first and train the head alone; of a random body none
+        frozen_epochs:int=2, # How many of them come first and train the head alone; of a random body none
         frozen_lr:float=4e-3, # Peak learning rate of these
         wd:float=.1, # Weight decay
         split:int=1, # Where it is scored: 1 validation, 2 test
@@ -469,7 +482,7 @@ class FineTune(Protocol):
         self.kwargs = _for_body(kwargs)
         for k in ('lr','scratch_lr'):
             if _is_rates(o := getattr(self, k)): continue
-            raise UserError(f'{k} is {o!r:.60}, expected a list of rates above 0, such as [1e-3, (1e-4,1e-3)]')
+            raise UserError(f'{k} is {o!r:.60}, expected a list of rates, such as [1e-3, (1e-4,1e-3)]')
 
 # %% ../nbs/13_protocols.ipynb #a7d8bf25
 @patch
@@ -490,6 +503,7 @@ def learner(self:FineTune,
     cbs = [_NoValid(), *([ChannelsLast(), AutoCast()] if self.quick else [])]
     return Learner(self.batches(dls), model, splitter=lambda m: groups, wd=self.wd, cbs=cbs)
 
+# %% ../nbs/13_protocols.ipynb #65812845
 @patch
 def batches(self:FineTune,
     dls, # `MultilabelDataLoaders`
@@ -529,6 +543,7 @@ def answers(self:FineTune,
         raise UserError(f'found split {split!r:.20}: there is no such split, expected 1 or the number of one')
     return [o.numpy().astype(np.float32) for o in learn.get_preds(dl=learn.dls.plain(split))]
 
+# %% ../nbs/13_protocols.ipynb #4d7fffe7
 @patch
 def __call__(self:FineTune, arch, dls, seed=0):
     "map, mean average precision in [0,1]; preds and targs `(n,classes)`"
@@ -565,6 +580,7 @@ def _random_crop(x): # scaled by .5 to 2, somewhere, and mirrored or not
     for f in (RandomFlip(), Zoom(.5, 2., p=1.)): x = f(TensorImage(x), split_idx=0)
     return x
 
+# %% ../nbs/13_protocols.ipynb #6aea1370
 class _Voc07(Callback): # augmentation, rates and end of the recipe
     def __init__(self, steps, lr): store_attr()
     def before_batch(self):
@@ -615,23 +631,26 @@ def _named_protocols(o, split=None): # by name, in order
         ps = [get_protocol(p) for p in (o if isinstance(o, (list,tuple)) else [o])]
         names = [p.name for p in ps]
         if twice := [n for n in names if names.count(n)>1]:
-            raise UserError(f'found two protocols called {twice[0]}: give them names, as in dict(a=..., b=...)')
+            raise UserError(f'found two protocols called {twice[0]}: name them, as in dict(a=..., b=...)')
         o = dict(zip(names, ps))
     if not o: raise UserError(f'found no protocol, expected some of {PROTOCOLS.names()}')
     return {k:_scored_at(get_protocol(p), split) for k,p in o.items()}
 
+# %% ../nbs/13_protocols.ipynb #77413c7f
 def _scored_at(p, split): # a copy that is scored there, where it has such a choice
     if split is None or not hasattr(p, 'split'): return p
     p = copy(p)
     p.split = split
     return p
 
+# %% ../nbs/13_protocols.ipynb #4016e5e4
 def _like(arch): # the same network with random weights; None for a module, of which it is not known
-    if isinstance(arch, Body): return Body(arch.arch, max_stride=arch.max_stride, color=arch.color, n_in=arch.n_in)
-    return None if isinstance(arch, nn.Module) else arch
+    if not isinstance(arch, Body): return None if isinstance(arch, nn.Module) else arch
+    return Body(arch.arch, max_stride=arch.max_stride, color=arch.color, n_in=arch.n_in)
 
 def _kind(arch): # what a random body has to share with it
-    if isinstance(arch, Body): return arch_name(get_arch(arch.arch)),arch.max_stride or 32,arch.color,arch.n_in
+    if isinstance(arch, Body):
+        return arch_name(get_arch(arch.arch)),arch.max_stride or 32,arch.color,arch.n_in
     return arch if isinstance(arch, str) else getattr(arch, '__name__', repr(arch)),32,True,0
 
 # %% ../nbs/13_protocols.ipynb #85b566d6
@@ -641,12 +660,17 @@ class _Row(NamedTuple): # a body of the table
     base:str=None # its random body
     random:bool=False # is it one? then weights are not asked for
 
+# %% ../nbs/13_protocols.ipynb #ddabd6d1
+def _random_name(kind, kinds):
+    if len(kinds)==1: return 'random'
+    return f"random {' '.join(map(str, kind[:2]))}{' color'*kind[2]}"
+
 def _with_random(bodies, random): # the rows of the table, random bodies first
     rows,bases = [],{}
     kinds = list(dict.fromkeys(_kind(o) for o in bodies.values() if _like(o) is not None))
     for k,o in bodies.items():
         if not random or _like(o) is None: continue
-        name = 'random' if len(kinds)==1 else f"random {' '.join(map(str, _kind(o)[:2]))}{' color'*_kind(o)[2]}"
+        name = _random_name(_kind(o), kinds)
         if name in bodies: raise UserError(f'a body is called {name}: choose another name, or random=False')
         bases.setdefault(_kind(o), _Row(name, _like(o), None, True))
     for k,o in bodies.items():
@@ -676,11 +700,10 @@ def _judge_row(row, dls, ps, seeds, keep, log): # one body by every protocol and
         again = [k for k in todo if i and _fixed(row) and not ps[k].draws]
         for k in again: keep[row.name,k,s] = keep[row.name,k,seeds[0]]
         todo,nets = [k for k in todo if k not in again],{}
-        nets_of = {k:_net_for(row, dls, s, ps[k], nets) for k in todo} # before the first reads: all wants are known
+        net_of = {k:_net_for(row, dls, s, ps[k], nets) for k in todo} # all wants are known before one reads
         for k in todo:
             begin = time.time()
-            scores,arrays = ps[k](nets_of[k], dls, seed=s)
-            keep[row.name,k,s] = scores,arrays
+            scores,_ = keep[row.name,k,s] = ps[k](net_of[k], dls, seed=s)
             v = ps[k].scale*first(scores.values())
             if log: log(f'{row.name}, {k}, seed {s}: {v:.1f} ({time.time()-begin:.0f} s)')
 
@@ -692,6 +715,7 @@ def _stacked(arrays): # of all seeds, as `map_ci` takes them; None: there are no
     preds = [o['preds'].reshape(-1, *o['preds'].shape[-2:]) for o in arrays]
     return arrays[0] | dict(preds=np.concatenate(preds))
 
+# %% ../nbs/13_protocols.ipynb #24c32086
 def _interval(p, ours, base=None): # low and high in the protocol's unit; nan: there is none
     a,b = _stacked(ours),base and _stacked(base)
     if a is None or (base and b is None): return [np.nan]*2
@@ -718,13 +742,13 @@ def _table_row(row, k, p, seeds, keep): # of one body and protocol
 def judge_all(
     bodies:dict, # Name to what `judge` takes as `arch`: loaded or random bodies, functions, names, modules
     dls, # `MultilabelDataLoaders`
-    protocols:list=('linear',), # Names, classes or objects; of two with one name a dict from names of yours
-    seeds:int|list=1, # How many seeds, or which: of random bodies, draws and training
+    protocols:list=('linear',), # Names, classes or objects; or a dict, from names of yours
+    seeds:int|list=1, # How many, or which: of random bodies, draws and training
     split:int=None, # Where all are scored: 1 validation, 2 test; None: as each protocol has it
     random:bool=True, # Put a random body of each network beside them, and give the gain over it?
-    keep:dict=None, # Takes scores and arrays by (body, protocol, seed); what is there is not done again
+    keep:dict=None, # Takes scores and arrays by (body, protocol, seed); what is there is not redone
     log:callable=None, # Gets a line after each step, such as `print`
-)->pd.DataFrame: # Score, 95 % interval over pictures, deviation over seeds, and the gain, in the protocol's unit
+)->pd.DataFrame: # Score, 95 % interval over pictures, deviation over seeds, gain: in the protocol's unit
     "What protocols say of bodies, and of random ones beside them."
     if not isinstance(bodies, dict) or not bodies:
         raise UserError(f'found {bodies!r:.60}, expected bodies by name, such as dict(mine=load_body(run))')
@@ -746,6 +770,7 @@ def protocol_agreement(
         raise UserError(f"found {method!r:.40} as method, expected 'kendall' or 'spearman'")
     return wide.corr(method=method)
 
+# %% ../nbs/13_protocols.ipynb #24e1ff86
 def _wide(table): # a body a row, a protocol a column, in their order
     wide = table.pivot(index='body', columns='protocol', values='score')
     wide = wide.loc[list(dict.fromkeys(table.body)), list(dict.fromkeys(table.protocol))]
@@ -766,6 +791,7 @@ def draw_agreement(
         ax.annotate(str(k), (m-1, row.iloc[-1]), xytext=(8,0), **how)
     ax.set(ylabel='rank', yticks=range(1,n+1))
     ax.set_xticks(range(m), ranks.columns)
+    ax.spines['right'].set_visible(False)
     ax.invert_yaxis()
     return fig
 
