@@ -259,6 +259,98 @@ def _colorize(a):
     if new and Path(a.out).is_dir(): (Path(a.out)/RUN_MARK).touch() # no photographs to learn from
     if not res['done']: raise ValueError('no picture could be colored')
 
+# %% ../nbs/18_cli.ipynb #831f20bf
+def _judged_bodies(a): # what the table compares, by name; what cannot be had is said in a line
+    from colorfast.transfer import load_body, rgb_body
+    named = {a.body:a.body} if a.body!='scratch' else {}
+    for o in a.bodies or []: named |= o
+    res = {k:load_body(o, a.color) for k,o in named.items() if o!='imagenet'}
+    arch = a.arch or next((o.arch for o in res.values()), 'resnet18')
+    for k in [k for k,o in named.items() if o=='imagenet']:
+        try:
+            rgb_body(arch)
+            res[k] = arch
+        except ValueError as e:
+            print(f'{k} is left out: {e}', file=sys.stderr)
+    return res
+
+def _judged_size(a, bodies): # as in pretraining
+    sizes = [o.card.get('size') for o in bodies.values() if getattr(o, 'card', None)]
+    return a.size or next((o for o in sizes if o), 64)
+
+# %% ../nbs/18_cli.ipynb #faa2c9d8
+def _judged_split(a, dls): # number and words
+    from colorfast.study import scored_split
+    i,_ = scored_split(dls)
+    if a.split=='test' and i!=2: raise ValueError(f'{a.data} has no test split: use --split val')
+    i = 1 if a.split=='val' else i
+    words = {1:'validation', 2:'test'}[i]
+    why = {1:'there is no test split', 2:'choose what to compare with --split val, and look here once'}[i]
+    return i,f'scored on {len(dls.loaders[i].dataset)} {words} pictures' + ('' if a.split else f' ({why})')
+
+def _judged_protocols(a): # by name, with what was set of them
+    from colorfast.protocols import get_protocol
+    over = {}
+    for o in a.set or []: over = _merged(over, o)
+    if bad := [k for k in over if k not in a.protocols]:
+        known = ', '.join(a.protocols)
+        raise ValueError(f'--set {bad[0]}: no such protocol is asked for, expected one of {known}')
+    return {o:get_protocol(o, **over.get(o, {})) for o in a.protocols}
+
+# %% ../nbs/18_cli.ipynb #d0855da7
+def _judge(a):
+    from colorfast.data import source_dls, MultilabelDataLoaders
+    from colorfast.models import default_stride
+    from colorfast.protocols import judge_all
+    from colorfast.transfer import scratch_body
+    bodies,protocols = _judged_bodies(a),_judged_protocols(a)
+    size = _judged_size(a, bodies)
+    dls = source_dls(MultilabelDataLoaders, a.data, a.kind, size=size, bs=32, limit=a.limit)
+    split,said = _judged_split(a, dls)
+    print(f'{said}; {len(dls.train_ds)} training pictures, {size} px, {len(dls.vocab)} classes', flush=True)
+    kw,keep = dict(seeds=a.seeds, split=split),{}
+    if not bodies:
+        bodies['random'] = scratch_body(a.arch or 'resnet18', default_stride(size), a.color)
+        kw['random'] = False
+    table = judge_all(bodies, dls, protocols, keep=keep, log=functools.partial(print, flush=True), **kw)
+    about = dict(command=a.command, data=str(a.data), split='test' if split==2 else 'val', size=size,
+                 seeds=a.seeds, pictures=[len(o.dataset) for o in dls.loaders])
+    _tell_judged(a.out, table, keep, protocols, about)
+
+# %% ../nbs/18_cli.ipynb #7cd22737
+def _tell_judged(out, table, keep, protocols, about): # print, and write results.json and judge.csv
+    from colorfast.files import save_json, plain_numbers
+    from colorfast.sources import RUN_MARK
+    print('\n' + table.round(1).to_string(index=False, na_rep='-'))
+    several = table.body.nunique()>2 and table.protocol.nunique()>1
+    agree = _agreement(table) if several else None
+    if not out: return
+    each = lambda p,b: [keep[b,p,s][0] for s in range(about['seeds'])]
+    scores = {p:{b:each(p, b) for b in dict.fromkeys(table.body)} for p in protocols}
+    said = {k:dict(label=p.label, unit=p.unit, scale=p.scale) for k,p in protocols.items()}
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out/RUN_MARK).touch()
+    rows = json.loads(table.to_json(orient='records')) # nan as null
+    about |= dict(protocols=said, table=rows, scores=scores, agreement=agree)
+    save_json(plain_numbers(about), out/'results.json')
+    table.to_csv(out/'judge.csv', index=False)
+    if 'stages' in scores: _draw_judged(scores['stages'], out)
+    print(f'\nResults: {out/"results.json"}')
+
+def _agreement(table): # printed, and as JSON has it
+    from colorfast.protocols import protocol_agreement
+    agree = protocol_agreement(table)
+    print("\nDo the protocols agree? Kendall's rank correlation over the bodies:")
+    print(agree.round(2).to_string())
+    return json.loads(agree.to_json())
+
+def _draw_judged(scores, out):
+    import matplotlib
+    matplotlib.use('Agg')
+    from colorfast.protocols import draw_stages
+    draw_stages(scores).savefig(out/'stages.png', dpi=120)
+
 # %% ../nbs/18_cli.ipynb #2aef22ed
 def _is_model(word): # and no picture nor a folder of pictures
     at = Path(word.partition('#sha256=')[0])
@@ -376,6 +468,30 @@ def _transfer_options(p):
     p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
     _kinds(p, at, 'kind')
 
+# %% ../nbs/18_cli.ipynb #eda807fd
+def _judge_options(p):
+    p.add_argument('body', help='a shipped name such as photos, a folder, file or URL; scratch: random weights; '
+                                "imagenet: torchvision's")
+    p.add_argument('data', help='folder with pictures that have labels')
+    known = ', '.join(_names('protocols','PROTOCOLS'))
+    p.add_argument('--protocols', type=_list_of, default=['linear'], metavar='NAME,NAME',
+                   help=f"some of {known}, or module:Name; default: linear")
+    p.add_argument('--bodies', type=_named, nargs='+', action='extend', metavar='NAME=FILE',
+                   help='more bodies of the table')
+    _judge_details(p)
+    p.add_argument('--out', metavar='DIR', help='folder for results.json and judge.csv; default: print alone')
+    p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE',
+                   help='any argument of a protocol, such as finetune.epochs=5')
+    _kinds(p, 'study.run_transfer', 'kind')
+
+def _judge_details(p):
+    p.add_argument('--seeds', type=_count, default=1, help='of random bodies, draws and training; default: 1')
+    p.add_argument('--split', choices=['val','test'], help='where to score; default: test where there is one')
+    p.add_argument('--size', type=_count, help='height and width, px; default: as in pretraining, or 64')
+    p.add_argument('--limit', type=_count, help=_preset_help('limit'))
+    p.add_argument('--arch', help='network of scratch and imagenet; default: as the first body, or resnet18')
+    p.add_argument('--color', action='store_true', help=_preset_help('color'))
+
 # %% ../nbs/18_cli.ipynb #252b04c2
 def _study_options(p):
     at = 'study.run_study'
@@ -396,6 +512,8 @@ _VERBS = dict( # verb to what runs it, its options, where its summary stands, an
     pretrain=(_pretrain, _pretrain_options, 'study.run_pretrain', 'photos --out run --epochs 20'),
     colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'family/*.jpg --out colored'),
     transfer=(_transfer, _transfer_options, 'study.run_transfer', 'segment VOC2012 --body run --out seg'),
+    judge=(_judge, _judge_options, 'protocols.judge_all',
+           'photos VOC2012 --protocols linear,svm --out judged'),
     study=(_study, _study_options, 'study.run_study',
            '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))
 
@@ -440,7 +558,7 @@ def main(
         a.f(a)
     except KeyboardInterrupt:
         print('\ninterrupted: what was finished is kept; the same command goes on '
-              '(pretrain: with --resume; colorize begins anew)', file=sys.stderr)
+              '(pretrain: with --resume; colorize and judge begin anew)', file=sys.stderr)
         return 130
     except (ValueError,OSError,TypeError,ImportError) as e:
         if a.debug: raise
