@@ -8,7 +8,7 @@ method trains resnet18 up to stride 8 at 64 px with batches of 32, one cycle and
 shows every photograph once, large five times. OUT/BUDGET/METHOD-SEED holds a run; one that is there is not done again, one
 that was interrupted goes on. judge reads every body in OUT, scores it on the test photographs of each data set by each
 protocol, with a random body of each seed beside them, and writes one line a score as soon as it is there."""
-import argparse, itertools, json, os, sys, time, warnings
+import argparse, itertools, json, time, warnings
 from pathlib import Path
 
 BASE = dict(arch='resnet18', size=64, bs=32, lr=2e-3, mom=.9, ema=.99, valid_pct=.02)
@@ -51,6 +51,77 @@ def pretrain(args):
         run_pretrain(args.data, out, cfg, seed=seed, resume=(out/'checkpoint.pth').exists())
         print(f'zoo  {out.name}  {time.time()-began:.0f} s', flush=True)
 
-def judge(args): raise SystemExit('to come')
+def judge(args):
+    "Every body by every protocol on every data set, a file a score, so that it can go on; then the table"
+    import numpy as np
+    from colorfast.data import MultilabelDataLoaders, source_dls
+    from colorfast.protocols import get_protocol
+    from colorfast.transfer import load_body, scratch_body
+    todo = {f'{b}/{d.name}':d for b in EPOCHS for d in sorted((Path(args.out)/b).glob('*-*')) if body_file(d)}
+    seeds = [int(o) for o in args.seeds.split(',')]
+    classes = {k:v.split(',') for k,v in (o.split('=', 1) for o in args.classes)}
+    for name,folder in (o.split('=', 1) for o in args.data):
+        dls = source_dls(MultilabelDataLoaders, folder, size=BASE['size'], bs=64)
+        at = [list(dls.vocab).index(o) for o in classes.get(name) or dls.vocab]
+        for p,key in itertools.product(args.protocols.split(','), [f'random-{o}' for o in seeds]+list(todo)):
+            fn = Path(args.out)/'judged'/name/p/f"{key.replace('/','-')}.npz"
+            if fn.exists(): continue
+            began,seed = time.time(),int(key.rsplit('-', 1)[1])
+            arch = load_body(body_file(todo[key])) if key in todo else scratch_body(BASE['arch'], 8)
+            protocol = get_protocol(p)
+            protocol.split = 2
+            scores,arrays = protocol(arch, dls, seed=seed)
+            fn.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(fn, score=next(iter(scores.values())), at=at, **{k:v for k,v in arrays.items() if k in ('preds','targs')})
+            print(f"zoo  {name} {p} {key}  {100*next(iter(scores.values())):.1f}  {time.time()-began:.0f} s", flush=True)
+    Path(args.json).write_text(json.dumps(table(Path(args.out)), indent=1))
+
+def body_file(run):
+    "The body in a run's folder, or None"
+    return next((f for f in (run/'body.safetensors', run/'colorizer.safetensors') if f.exists()), None)
+
+def table(out):
+    "Of each data set, protocol and method: the mean over seeds, the gain over random bodies with two intervals, and what its training took"
+    import numpy as np
+    from colorfast.metrics import map_ci, mean_ap
+    res = dict(runs=runs(out), scores=[])
+    for d in sorted(out.glob('judged/*/*')):
+        fs = {f.stem:np.load(f) for f in sorted(d.glob('*.npz'))}
+        def arrays(o): return o['preds'][:,o['at']],o['targs'][:,o['at']]
+        def value(o): return 100*(mean_ap(*arrays(o)) if 'preds' in o else float(o['score']))
+        base = {k.rsplit('-', 1)[1]:o for k,o in fs.items() if k.startswith('random-')}
+        for m in dict.fromkeys(k.rsplit('-', 1)[0] for k in fs):
+            mine = {k.rsplit('-', 1)[1]:o for k,o in fs.items() if k.rsplit('-', 1)[0]==m}
+            vals = [value(o) for o in mine.values()]
+            row = dict(data=d.parent.name, protocol=d.name, method=m, seeds=len(vals), values=vals, mean=float(np.mean(vals)))
+            pair = [k for k in mine if k in base]
+            if m!='random' and pair:
+                gains = [value(mine[k])-value(base[k]) for k in pair]
+                row |= dict(gain=float(np.mean(gains)), seeds_ci95=over_seeds(gains))
+                if all('preds' in mine[k] for k in pair):
+                    ci = map_ci(np.stack([arrays(mine[k])[0] for k in pair]), arrays(mine[pair[0]])[1], base=np.stack([arrays(base[k])[0] for k in pair]))
+                    row |= dict(pictures_ci95=[100*o for o in ci['ci95']])
+            res['scores'].append(row)
+    return res
+
+def over_seeds(gains):
+    "Student's interval of a mean; None of a single one"
+    import numpy as np
+    from scipy.stats import t
+    if len(gains)<2: return None
+    half = t.ppf(.975, len(gains)-1)*np.std(gains, ddof=1)/len(gains)**.5
+    return [float(np.mean(gains)-half), float(np.mean(gains)+half)]
+
+def runs(out):
+    "Of each run its seconds, and where it paints its colors beside the do-nothing rows"
+    res = {}
+    for f in sorted(out.glob('*/*-*/results.json')):
+        if f.parent.parent.name not in EPOCHS: continue
+        r = json.loads(f.read_text())
+        c,s = r['colorization'],r['environment']['seconds']
+        row = dict(seconds=s.get('pretrain'))
+        if 'psnr' in c: row |= {k:c[k] for k in ('psnr','ssim','delta_e','colorfulness','grey','mean_color') if k in c}
+        res[f'{f.parent.parent.name}/{f.parent.name}'] = row
+    return res
 
 if __name__=='__main__': main()
