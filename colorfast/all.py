@@ -7,6 +7,7 @@ from .scenes import *
 from .sources import *
 from .data import *
 from .metrics import *
+from .perceptual import *
 from .models import *
 from .pretext import *
 from .learner import *
