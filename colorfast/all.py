@@ -10,6 +10,7 @@ from .metrics import *
 from .perceptual import *
 from .models import *
 from .pretext import *
+from .looks import *
 from .learner import *
 from .transfer import *
 from .protocols import *

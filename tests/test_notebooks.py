@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS,LIB = ROOT/'nbs',ROOT/'colorfast'
-ROOMS = {'00':'files', '01':'color', '02':'images', '03':'scenes', '04':'sources', '05':'data', '06':'metrics', '06b':'perceptual', '07':'models', '08':'pretext',
+ROOMS = {'00':'files', '01':'color', '02':'images', '03':'scenes', '04':'sources', '05':'data', '06':'metrics', '06b':'perceptual', '07':'models', '08':'pretext', '09e':'looks',
          '10':'learner', '11':'transfer', '13':'protocols', '14':'inference', '15':'study', '16':'figures', '17':'report', '18':'cli'}
 HOUSE = list(ROOMS.values()) # a room imports only from those before it
 API = [NBS/f'{i}_{o}.ipynb' for i,o in ROOMS.items()]
