@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Perceptual']
 
-# %% ../nbs/09e_looks.ipynb #58c5bd35
+# %% ../nbs/09e_looks.ipynb #49d47588
 import torch
 from torch import nn, Tensor
 from fastcore.basics import *
@@ -14,7 +14,7 @@ from .color import *
 from .perceptual import *
 from .pretext import *
 
-# %% ../nbs/09e_looks.ipynb #d83a0a82
+# %% ../nbs/09e_looks.ipynb #b3412495
 def _base_of(base, kw): # the pretext within
     if isinstance(base, dict): base = pretext_of_card(base) # nothing is imported for a card
     base = make_pretext(base, **(kw or {}))
@@ -48,7 +48,7 @@ class Perceptual(Pretext):
         return dict(base=pretext_card(self.base)) | own
     def __getstate__(self): return self.__dict__ | dict(_trunk=None) # the trunk is no part of a saved learner
 
-# %% ../nbs/09e_looks.ipynb #4f5d6f12
+# %% ../nbs/09e_looks.ipynb #f9b334eb
 @patch
 def _look(self:Perceptual, device='cpu'): # the trunk, built when it is first asked for
     if self._trunk is None:
@@ -59,7 +59,7 @@ def _look(self:Perceptual, device='cpu'): # the trunk, built when it is first as
         self._trunk = trunk
     return self._trunk.to(device)
 
-# %% ../nbs/09e_looks.ipynb #8a155ba7
+# %% ../nbs/09e_looks.ipynb #539b1683
 @patch
 def terms(self:Perceptual,
     pred:Tensor, # What the network gives
@@ -80,7 +80,7 @@ def weights(self:Perceptual)->dict: # Name to weight
     "The base's, and that of `perceptual`"
     return self.base.weights() | dict(perceptual=self.weight)
 
-# %% ../nbs/09e_looks.ipynb #eea6dd21
+# %% ../nbs/09e_looks.ipynb #849be93a
 def _passed_on(name):
     def f(self, *args, **kwargs): return getattr(self.base, name)(*args, **kwargs)
     f.__name__,f.__doc__ = name,'As the base does'
@@ -89,7 +89,7 @@ def _passed_on(name):
 for _name in 'critic decodes encodes network bodies metrics prepare state load_state'.split():
     setattr(Perceptual, _name, _passed_on(_name))
 
-# %% ../nbs/09e_looks.ipynb #637d27c7
+# %% ../nbs/09e_looks.ipynb #7a65c104
 @patch(cls_method=True)
 def from_settings(cls:Perceptual,
     cfg:dict, # Settings of a run

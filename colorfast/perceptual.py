@@ -6,7 +6,7 @@
 __all__ = ['TRUNKS', 'Trunk', 'EfficientNetLite0', 'get_trunk', 'frechet_distance', 'frechet_ci', 'kernel_distance',
            'kernel_subsets', 'perceptual_distance', 'score_looks', 'looks_table', 'fid', 'kid', 'lpips']
 
-# %% ../nbs/06b_perceptual.ipynb #5f1f3afb
+# %% ../nbs/06b_perceptual.ipynb #7ddcafcf
 import math, re, tempfile, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from pathlib import Path
@@ -17,7 +17,7 @@ from .files import *
 from .color import *
 from .metrics import *
 
-# %% ../nbs/06b_perceptual.ipynb #01b399b4
+# %% ../nbs/06b_perceptual.ipynb #56252a48
 class Trunk(nn.Module):
     "A network that looks at pictures and never learns."
     def __init__(self,
@@ -46,7 +46,7 @@ class Trunk(nn.Module):
         if f.ndim==2: return f
         raise UserError(f'the trunk {self.name} gives {tuple(f.shape)}, expected features (bs,d)')
 
-# %% ../nbs/06b_perceptual.ipynb #85cb83ef
+# %% ../nbs/06b_perceptual.ipynb #851ad568
 @patch
 def both(self:Trunk,
     rgb:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
@@ -68,7 +68,7 @@ def told(self:Trunk)->dict: # trunk, size, sha256
     "What belongs beside each score"
     return dict(trunk=self.name, size=self.size, sha256=self.sha256)
 
-# %% ../nbs/06b_perceptual.ipynb #35146c6c
+# %% ../nbs/06b_perceptual.ipynb #b4e67f24
 class _SameConv(nn.Conv2d): # TensorFlow's padding
     def forward(self, x):
         k,s = self.kernel_size[0],self.stride[0]
@@ -78,7 +78,7 @@ class _SameConv(nn.Conv2d): # TensorFlow's padding
 
 def _bn(n): return nn.BatchNorm2d(n, eps=1e-3)
 
-# %% ../nbs/06b_perceptual.ipynb #45a7bd8a
+# %% ../nbs/06b_perceptual.ipynb #13153271
 class _MBConv(nn.Module): # wide, by channel, narrow; with a shortcut where the shape stays
     def __init__(self, ni, no, k, stride, expand):
         super().__init__()
@@ -92,7 +92,7 @@ class _MBConv(nn.Module): # wide, by channel, narrow; with a shortcut where the 
         y = self._bn2(self._project_conv(y))
         return x+y if self.short else y
 
-# %% ../nbs/06b_perceptual.ipynb #bced6c68
+# %% ../nbs/06b_perceptual.ipynb #e488693c
 # Blocks, kernel, stride, expansion and channels of each stage: Tan and Le, 2019, table 1
 _STAGES = (1,3,1,1,16),(2,3,2,6,24),(2,5,2,6,40),(3,3,2,6,80),(3,5,1,6,112),(4,5,2,6,192),(1,3,1,6,320)
 
@@ -113,7 +113,7 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(1280, 1000) # part of the file; nothing here asks it
     def forward(self, rgb): return self.both(rgb)[1]
 
-# %% ../nbs/06b_perceptual.ipynb #f7ab918d
+# %% ../nbs/06b_perceptual.ipynb #6154423d
 @patch
 def both(self:EfficientNetLite0,
     rgb:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
@@ -125,7 +125,7 @@ def both(self:EfficientNetLite0,
         if i in self._taps: maps.append(x)
     return maps,F.relu6(self._bn1(self._conv_head(x))).mean((2,3))
 
-# %% ../nbs/06b_perceptual.ipynb #2b4140b7
+# %% ../nbs/06b_perceptual.ipynb #84b9b7ed
 TRUNKS = Registry('trunk') # Functions: a weights' file or None to (network, file)
 
 @TRUNKS.add('lite0')
@@ -146,7 +146,7 @@ def _filled(net, weights, what):
         raise UserError(f'{weights} holds other weights, expected those of {what}') from None
     return net
 
-# %% ../nbs/06b_perceptual.ipynb #7484dc4f
+# %% ../nbs/06b_perceptual.ipynb #b566f363
 def _given(state, make): # `make` reads a file, and would execute its pickle: it gets one of tensors alone
     with tempfile.TemporaryDirectory() as d:
         fn = Path(d)/'weights.pth'
@@ -175,7 +175,7 @@ def _inception(weights=None):
     raise UserError('FID and KID need the weights of Inception: give the file that torch-fidelity publishes, '
                     'weights-inception-2015-12-05-6726825d.pth, as weights=; nothing is fetched')
 
-# %% ../nbs/06b_perceptual.ipynb #2cbc8ae0
+# %% ../nbs/06b_perceptual.ipynb #fa92aa58
 def get_trunk(
     trunk='lite0', # A name in `TRUNKS`, a `Trunk`, or a module that gives `(bs,d)`
     size:int=None, # Side in px to which pictures are brought first; None: as they are
@@ -190,7 +190,7 @@ def get_trunk(
     net,fn = TRUNKS[trunk](weights)
     return Trunk(net, trunk, size, None if fn is None else file_sha256(fn))
 
-# %% ../nbs/06b_perceptual.ipynb #8ebb3a05
+# %% ../nbs/06b_perceptual.ipynb #f8ed0e44
 def _two_sets(x, y, paired=False): # features as float64 on the CPU
     x,y = [torch.as_tensor(o).detach().as_subclass(Tensor).cpu().double() for o in (x,y)]
     if x.ndim!=2 or y.ndim!=2 or x.shape[1]!=y.shape[1] or min(len(x),len(y))<2:
@@ -205,7 +205,7 @@ def _root(x): # A of covariance A'A, with the fewest rows
     a = (x-x.mean(0))/math.sqrt(len(x)-1)
     return a if len(a)<=a.shape[1] else torch.linalg.qr(a, mode='r').R
 
-# %% ../nbs/06b_perceptual.ipynb #88749d20
+# %% ../nbs/06b_perceptual.ipynb #e0b16788
 def frechet_distance(
     x:Tensor, # Features of one set, `(n,d)`
     y:Tensor, # Features of another, `(m,d)`
@@ -217,7 +217,7 @@ def frechet_distance(
     d = (x.mean(0)-y.mean(0)).square().sum() + a.square().sum() + b.square().sum() - 2*cross
     return max(d.item(), 0.)
 
-# %% ../nbs/06b_perceptual.ipynb #384c270e
+# %% ../nbs/06b_perceptual.ipynb #342867ef
 def frechet_ci(
     x:Tensor, # Features of one set, `(n,d)`
     y:Tensor, # Features of another, `(m,d)`
@@ -235,7 +235,7 @@ def frechet_ci(
     w = 1.96*np.std(res, ddof=1) if draws>1 else None
     return dict(mean=d, ci95=None if w is None else [max(d-w,0.),float(d+w)], n=len(x))
 
-# %% ../nbs/06b_perceptual.ipynb #d86677c1
+# %% ../nbs/06b_perceptual.ipynb #3872a25f
 def _cubic(x, y): return (x@y.T/x.shape[1]+1)**3
 
 def _off_diagonal(k): return (k.sum()-k.trace())/(len(k)*(len(k)-1)) # mean of what is not on it
@@ -251,7 +251,7 @@ def kernel_distance(
     cross = _off_diagonal(k) if paired else k.mean()
     return (_off_diagonal(_cubic(x, x))+_off_diagonal(_cubic(y, y))-2*cross).item()
 
-# %% ../nbs/06b_perceptual.ipynb #c3a14b78
+# %% ../nbs/06b_perceptual.ipynb #dda3d483
 def kernel_subsets(
     x:Tensor, # Features of one set, `(n,d)`
     y:Tensor, # Features of another, `(m,d)`
@@ -273,7 +273,7 @@ def kernel_subsets(
         res.append(kernel_distance(x[i], y[j], paired))
     return dict(mean=float(np.mean(res)), std=float(np.std(res)), size=size, n=len(x))
 
-# %% ../nbs/06b_perceptual.ipynb #af37b30e
+# %% ../nbs/06b_perceptual.ipynb #a4fb65c1
 def _unit(x):
     x = x.float()
     return x*(x.square().sum(1, keepdim=True)+1e-8).rsqrt()
@@ -287,7 +287,7 @@ def _chosen(maps, layers): # those maps that are asked for
         raise UserError(f'there is no layer {bad[0]!r:.20}: expected numbers from 0 to {len(maps)-1}')
     return [maps[i] for i in layers]
 
-# %% ../nbs/06b_perceptual.ipynb #4a6f37d7
+# %% ../nbs/06b_perceptual.ipynb #21c619a8
 def perceptual_distance(
     trunk, # As in `get_trunk`; its network needs `both`
     pred:Tensor, # sRGB, `(bs,3,h,w)` in [0,1]
@@ -302,7 +302,7 @@ def perceptual_distance(
     a,b = [_chosen(trunk.both(o)[0], layers) for o in (pred,targ)]
     return _maps_apart(a, b)
 
-# %% ../nbs/06b_perceptual.ipynb #0c0522bd
+# %% ../nbs/06b_perceptual.ipynb #386cc40c
 @torch.no_grad()
 def _looks(trunk, predict, dl, mean): # features, a row each, and distances of pairs
     feats,pairs = {},{}
@@ -321,7 +321,7 @@ def _looks(trunk, predict, dl, mean): # features, a row each, and distances of p
     if not feats: raise UserError('the loader gave no batch, expected (L, ab) batches')
     return [{k:torch.cat(v) for k,v in o.items()} for o in (feats,pairs)]
 
-# %% ../nbs/06b_perceptual.ipynb #118cdf14
+# %% ../nbs/06b_perceptual.ipynb #9c2330a5
 def score_looks(
     predict:callable, # L `(bs,1,h,w)` to ab `(bs,2,h,w)`, in eval mode; None: the do-nothing rows alone
     dl, # Loader of `(L, ab)` batches that training has not seen
@@ -351,7 +351,7 @@ def _looks_row(trunk, x, true, pairs, a, b, frechet, kernel):
     res = {f:vals[0], f'{f}_halves':vals[1], k:vals[2], f'{k}_halves':vals[3]}
     return res if pairs is None else res | {p:t_ci(pairs.numpy())}
 
-# %% ../nbs/06b_perceptual.ipynb #d269b146
+# %% ../nbs/06b_perceptual.ipynb #240308ab
 _look_names = dict(prediction='prediction', mean_color="training pictures' mean color", grey='gray',
                    truth='truth (of others: the floor)')
 
@@ -365,7 +365,7 @@ def looks_table(
         return (f'1000 {name}',round(1000*v,3)) if name.startswith('k') else (name,round(v,3))
     return pd.DataFrame({n:dict(cell(*o) for o in r.items()) for n,r in rows.items()}).T
 
-# %% ../nbs/06b_perceptual.ipynb #5a278ab9
+# %% ../nbs/06b_perceptual.ipynb #4ba76194
 def _measured(metric, batches): # after all batches, and how many pictures there were
     n = 0
     for pred,targ in batches:
@@ -380,7 +380,7 @@ def _measured(metric, batches): # after all batches, and how many pictures there
 def _looking(weights): # a trunk for FID and KID
     return get_trunk(weights) if isinstance(weights, nn.Module) else get_trunk('inception', weights=weights)
 
-# %% ../nbs/06b_perceptual.ipynb #04224626
+# %% ../nbs/06b_perceptual.ipynb #c22a44a9
 def fid(
     batches, # Pairs of sRGB batches, prediction and truth, each `(bs,3,h,w)` in [0,1]
     weights=None, # File with Inception's weights, or a module that gives `(bs,d)`
@@ -392,7 +392,7 @@ def fid(
     n = _measured(metric, batches)
     return {trunk.scores[0]:float(metric.compute()), 'n':n} | trunk.told
 
-# %% ../nbs/06b_perceptual.ipynb #0f6966cd
+# %% ../nbs/06b_perceptual.ipynb #090a52a6
 def kid(
     batches, # Pairs of sRGB batches, prediction and truth, each `(bs,3,h,w)` in [0,1]
     weights=None, # File with Inception's weights, or a module that gives `(bs,d)`
@@ -412,7 +412,7 @@ def kid(
     with no_random(seed): mean,std = metric.compute()
     return {trunk.scores[1]:float(mean), 'std':float(std), 'n':n} | trunk.told
 
-# %% ../nbs/06b_perceptual.ipynb #71ce1754
+# %% ../nbs/06b_perceptual.ipynb #f3682030
 _lpips_nets = dict(alex='alexnet', vgg='vgg16', squeeze='squeezenet1_1')
 
 def _lpips_net(net, weights): # torchmetrics' network without its download
