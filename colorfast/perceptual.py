@@ -235,7 +235,7 @@ def frechet_ci(
         j = i if paired else rng.integers(0, len(y), len(y))
         res.append(frechet_distance(x[i], y[j]))
     w = 1.96*np.std(res, ddof=1) if draws>1 else None
-    return dict(mean=d, ci95=None if w is None else [max(d-w,0.),float(d+w)], n=len(x))
+    return dict(mean=d, ci95=None if w is None else [float(max(d-w,0.)),float(d+w)], n=len(x))
 
 # %% ../nbs/06b_perceptual.ipynb #3872a25f
 def _cubic(x, y): return (x@y.T/x.shape[1]+1)**3
