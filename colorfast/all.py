@@ -7,12 +7,14 @@ from .scenes import *
 from .sources import *
 from .data import *
 from .metrics import *
+from .perceptual import *
 from .models import *
 from .pretext import *
 from .bins import *
 from .hypercolumn import *
 from .splitbrain import *
 from .zoo import *
+from .looks import *
 from .learner import *
 from .transfer import *
 from .detect import *

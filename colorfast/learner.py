@@ -23,6 +23,7 @@ from .bins import *
 from .hypercolumn import *
 from .splitbrain import *
 from .zoo import *
+from .looks import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures
