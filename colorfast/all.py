@@ -9,8 +9,13 @@ from .data import *
 from .metrics import *
 from .models import *
 from .pretext import *
+from .bins import *
+from .hypercolumn import *
+from .splitbrain import *
+from .zoo import *
 from .learner import *
 from .transfer import *
+from .detect import *
 from .protocols import *
 from .inference import *
 from .study import *

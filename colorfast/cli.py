@@ -60,8 +60,12 @@ def _typed(lines, node): # as it stands in the source, on one line: 2e-3 stays 2
 # %% ../nbs/18_cli.ipynb #719d7cc3
 def _presets(): return [o.arg for o in _parsed('study', 'PRESETS')[1].value.keywords]
 
-def _names(room, registry): # in a registry, in order
-    return re.findall(rf"\b{registry}\.add\('(\w+)'", _source(room))
+@functools.cache
+def _rooms(): return re.findall(r'^from \.(\w+) import', _source('all'), re.M)
+
+def _names(room, registry): # in a registry that `room` has, in order; the rooms after it add their own
+    rooms = _rooms()[_rooms().index(room):]
+    return [o for r in rooms for o in re.findall(rf"\b{registry}\.add\('(\w+)'", _source(r))]
 
 def _task_classes(): # name to class of the package's tasks
     return dict(re.findall(r"\bTASKS\.add\('(\w+)', (\w+)\(\)", _source('study')))
@@ -122,14 +126,24 @@ def _list_of(text): # 'a,b'
     raise _expected(text, 'names with commas between, such as scratch,pretrained')
 
 # %% ../nbs/18_cli.ipynb #5db76440
+def _rates(text): # '2e-3', or '2e-3,4e-4', of which the second is the critic's
+    try: vs = [float(o) for o in text.split(',')]
+    except ValueError: vs = []
+    if len(vs) not in (1,2): raise _expected(text, 'a learning rate, or two as in 2e-3,4e-4')
+    return vs[0] if len(vs)==1 else vs
+
+def _plain(text): # a number, true, false or none, or the text itself; with commas a list of these
+    try: return json.loads(text)
+    except ValueError: pass
+    if ',' in text and text[:1] not in '[{"': return [_plain(o.strip()) for o in text.split(',') if o.strip()]
+    words = dict(true=True, false=False, none=None)
+    try: return words[text.lower()] if text.lower() in words else float(text) # True and .01 are no JSON
+    except ValueError: return text
+
 def _setting(text): # 'segment.epochs=5' as {'segment':{'epochs':5}}
     key,eq,val = text.partition('=')
     if not eq or not all(key.split('.')): raise _expected(text, 'NAME=VALUE, such as segment.epochs=5')
-    try: val = json.loads(val)
-    except ValueError:
-        words = dict(true=True, false=False, none=None)
-        try: val = words[val.lower()] if val.lower() in words else float(val) # True and .01 are no JSON
-        except ValueError: pass # plain text
+    val = _plain(val)
     for k in reversed(key.split('.')): val = {k:val}
     return val
 
@@ -368,7 +382,7 @@ def _training(p, out, of=_preset_help): # options of everything that trains; `of
     p.add_argument('--max-stride', type=_count, help=_preset_help('max_stride'))
     for o in ('size','limit'): p.add_argument(f'--{o}', type=_count, help=_preset_help(o))
     for o in ('epochs','bs'): p.add_argument(f'--{o}', type=_count, help=of(o))
-    p.add_argument('--lr', type=float, help=of('lr'))
+    p.add_argument('--lr', type=_rates, help=of('lr'))
     p.add_argument('--set', type=_setting, nargs='+', action='extend', metavar='NAME=VALUE',
                    help='any setting of the preset, such as segment.epochs=5')
 

@@ -159,10 +159,14 @@ def cache_dir(
 def _shipped(): # where the package keeps them; it may be a zip file
     return importlib.resources.files('colorfast')/'weights'
 
-def shipped_weights()->list: # Names that `weights_file` knows, in alphabetical order
+def shipped_weights(
+    what=None, # Kind of weights, or several; None: all
+)->list: # Names that `weights_file` knows, in alphabetical order
     "What comes with the package."
     if not _shipped().is_dir(): return []
-    return sorted(o.name.removesuffix('.json') for o in _shipped().iterdir() if o.name.endswith('.json'))
+    cards = {o.name.removesuffix('.json'):o for o in _shipped().iterdir() if o.name.endswith('.json')}
+    kinds = (what,) if isinstance(what, str) else what
+    return sorted(k for k,o in cards.items() if not kinds or json.loads(o.read_text())['what'] in kinds)
 
 # %% ../nbs/00_files.ipynb #b4d54791
 def _is_sound(fn): # do both files of the pair lie there as they came?
@@ -311,7 +315,7 @@ def load_weights(
     "Read weights and card; raises `UserError` if they are not what they should be."
     kinds = (what,) if isinstance(what, str) else what
     fn,kind = weights_file(fn, kinds),' or a '.join(kinds)
-    card = _card_of(fn, kind)
+    card = _card_of(fn, kinds)
     found = card.get('what', 'file of another program')
     if found not in kinds: raise UserError(f'{fn} holds a {found!s:.60}, expected a {kind}')
     check_card(card, fields or {}, fn.with_suffix('.json'))
@@ -324,10 +328,10 @@ def load_weights(
 
 _HALVES = torch.float16,torch.bfloat16
 
-def _card_of(fn, kind): # of a pair that is there
-    js = fn.with_suffix('.json')
+def _card_of(fn, kinds): # of a pair that is there
+    js,kind = fn.with_suffix('.json'),' or a '.join(kinds)
     if lost := [o for o in (fn,js) if not o.exists()]:
-        known = f"; by name there are: {', '.join(shipped_weights())}" if fn.parent==Path() else ''
+        known = f"; by name there are: {', '.join(shipped_weights(kinds))}" if fn.parent==Path() else ''
         raise UserError(f'{lost[0]} not found: a {kind} is the two files {fn.name} and {js.name}{known}')
     return load_json(js, f'card of a {kind}')
 

@@ -19,6 +19,10 @@ from .color import *
 from .metrics import *
 from .models import *
 from .pretext import *
+from .bins import *
+from .hypercolumn import *
+from .splitbrain import *
+from .zoo import *
 
 # %% ../nbs/10_learner.ipynb #23382138
 class _TermMetric(LossMetric): # mean of one of the loss terms over the validation pictures
@@ -199,6 +203,7 @@ def colorize_learner(
     _check_sides(sides, pretext.stride)
     with no_random(): pretext.prepare(dls) # what it draws changes nothing of what comes after
     max_stride = ifnone(max_stride, default_stride(max(sides)))
+    arch = pretext.body_arch(arch)
     gen = pretext.network(arch, max(sides), unet=unet, max_stride=max_stride, **ifnone(unet_kw, {}))
     kwargs = dict(opt_func=color_adam, wd=0.) | kwargs
     if metrics is None: metrics = pretext.metrics()
@@ -507,6 +512,8 @@ def _made_with(learn, seed, settings): # what two runs must have in common to be
     if p is not None: known['pretext'] = dict(name=path_of(type(p), PRETEXTS), settings=p.settings())
     return json.loads(json.dumps(plain_numbers(known | (settings or {})), default=str))
 
+def _has_state(cb): return hasattr(type(cb), 'state_dict') # of its own: others lend the model's
+
 def _same_run(fn, was, now): # refuse to go on as another
     bad = [k for k in was if k in now and k!='epochs' and was[k]!=now[k]]
     if not bad: return
@@ -532,7 +539,7 @@ def resume(self:Checkpoint,
         raise UserError(f'{self.fn} belongs to another network: use another folder, '
                         'or the same --arch and --pretext') from None
     for cb in learn.cbs:
-        if cb.name in s['cbs']: cb.load_state_dict(s['cbs'][cb.name])
+        if cb.name in s['cbs'] and _has_state(cb): cb.load_state_dict(s['cbs'][cb.name])
     self.start,self.rows,self.smooth,self.asked = s['epoch'],s['rows'],s['smooth'],s.get('asked', [])
     return self.start
 
@@ -549,7 +556,7 @@ def after_epoch(self:Checkpoint):
     state = dict(epoch=e, rows=self.rows, smooth=smooth, asked=self.asked,
                  settings=_made_with(self.learn, self.seed, self.settings),
                  model=get_model(self.model).state_dict(), opt=self.opt.state_dict(),
-                 cbs={o.name:o.state_dict() for o in self.learn.cbs if hasattr(o,'state_dict')})
+                 cbs={o.name:o.state_dict() for o in self.learn.cbs if _has_state(o)})
     try: save_torch(state, self.fn)
     except OSError as err: warn(f'no checkpoint of epoch {e}, the one before is kept: {err.strerror or err}')
 

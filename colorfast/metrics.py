@@ -6,11 +6,13 @@
 __all__ = ['MAX_PSNR', 'psnr', 'ssim', 'colorfulness', 'delta_e', 'delta_e2000', 'ColorScores', 'mean_ab', 'color_scores',
            'do_nothing', 'score_colorizer', 'scores_table', 'ColorMetric', 'PSNR', 'SSIM', 'Colorfulness',
            'average_precision', 'mean_ap', 'multilabel_scores', 'best_threshold', 'MeanAP', 'ExactMatch', 'confusion',
-           'ConfusionMatrix', 'class_iou', 'mean_iou', 'segmentation_scores', 'MeanIoU', 'PixelAccuracy',
-           'bootstrap_ci', 't_ci', 'jackknife_ci', 'map_ci', 'miou_ci']
+           'ConfusionMatrix', 'class_iou', 'mean_iou', 'segmentation_scores', 'MeanIoU', 'PixelAccuracy', 'box_iou',
+           'BoxMatches', 'box_ap', 'detection_scores', 'BoxAP', 'bootstrap_ci', 't_ci', 'jackknife_ci', 'map_ci',
+           'miou_ci', 'box_ap_ci']
 
 # %% ../nbs/06_metrics.ipynb #b7f55e2d
 import math, warnings
+from functools import partial
 import numpy as np, pandas as pd
 import torch
 from torch import Tensor
@@ -573,6 +575,174 @@ class PixelAccuracy(MeanIoU):
         "Share of the diagonal"
         return float(np.diag(cm).sum()/max(cm.sum(),1))
 
+# %% ../nbs/06_metrics.ipynb #a10ab80b
+_THRESHOLDS = np.linspace(.5, .95, 10) # of COCO; the first and the sixth are those of AP50 and AP75
+_RECALLS = np.linspace(0, 1, 101)
+
+def _coco_rows(b): # boxes `(n,6)` as pycocotools wants them; it takes number 0 for none
+    area = lambda o: (o[2]-o[0])*(o[3]-o[1])
+    return [dict(id=i+1, bbox=[o[0], o[1], o[2]-o[0], o[3]-o[1]], area=area(o), score=o[5],
+                 iscrowd=int(o[5]==-2), ignore=int(o[5]<0)) for i,o in enumerate(b.tolist())]
+
+# %% ../nbs/06_metrics.ipynb #726f6e4c
+def _coco_match(found, true): # of one class in one picture: `(n,10)` 1 hit, 0 false alarm, -1 neither
+    if not len(true): return np.zeros((len(found),10), np.int8)
+    from pycocotools.cocoeval import COCOeval # here, as it loads slowly
+    ev = COCOeval(iouType='bbox')
+    ev.params.iouThrs,ev.params.maxDets = _THRESHOLDS,[len(found)]
+    ev._gts[0,0],ev._dts[0,0] = _coco_rows(true),_coco_rows(found)
+    ev.ious = {(0,0):ev.computeIoU(0, 0)}
+    res = ev.evaluateImg(0, 0, [0,math.inf], len(found))
+    return np.where(res['dtIgnore'], -1, res['dtMatches']>0).T.astype(np.int8)
+
+# %% ../nbs/06_metrics.ipynb #693ade1d
+def box_iou(
+    a, # Boxes, `(n,4)` or with more columns: x0, y0, x1, y1
+    b, # Boxes, `(k,4)` or with more columns
+)->np.ndarray: # `(n,k)` in [0,1]
+    "Intersection over union of each box with each other."
+    a,b = [_np(o).astype(np.float64) for o in (a,b)]
+    lo,hi = np.maximum(a[:,None,:2], b[None,:,:2]),np.minimum(a[:,None,2:4], b[None,:,2:4])
+    inter = (hi-lo).clip(0).prod(-1)
+    area = lambda o: (o[:,2]-o[:,0])*(o[:,3]-o[:,1])
+    union = area(a)[:,None]+area(b)[None]-inter
+    return np.where(union>0, inter/np.maximum(union,1e-300), 0.)
+
+# %% ../nbs/06_metrics.ipynb #1e2c8658
+def _voc_match(found, true): # `(n,)`, `found` by falling score
+    res,taken = np.zeros(len(found), np.int8),set()
+    if not len(true): return res
+    iou = box_iou(found, true)
+    for i,(j,v) in enumerate(zip(iou.argmax(1), iou.max(1))):
+        if v<.5: continue
+        res[i] = -1 if true[j,5]<0 else j not in taken
+        if true[j,5]>0: taken.add(j)
+    return res
+
+# %% ../nbs/06_metrics.ipynb #ce012042
+class BoxMatches:
+    "Which found boxes are right, collected in batches: all that detection's scores are made of."
+    def __init__(self,
+        n:int, # Number of classes
+    ):
+        self.n,self.count,self.true,self.rows,self.bad = n,0,[],[],0
+    def _add(self, found, true): # one picture
+        counted = np.zeros(self.n, np.int32)
+        for c in np.unique(np.concatenate([found[:,4],true[:,4]])).astype(int):
+            f,t = found[found[:,4]==c],true[true[:,4]==c]
+            f = f[np.argsort(-f[:,5], kind='stable')]
+            counted[c] = (t[:,5]>0).sum()
+            if len(f): self.rows.append((np.full(len(f), self.count), np.full(len(f), c), f[:,5],
+                                         _coco_match(f, t), _voc_match(f, t)))
+        self.true.append(counted)
+        self.count += 1
+
+@patch
+def update(self:BoxMatches,
+    preds:Tensor, # Found boxes, `(bs,k,6)`; class -1: none
+    targs:Tensor, # True boxes, `(bs,m,6)`; class -1: none
+):
+    "Match the boxes of one batch; the best 100 of a picture count, as in COCO."
+    preds,targs = [_np(o).astype(np.float64) for o in (preds,targs)]
+    if preds.shape[0]!=targs.shape[0] or preds.shape[-1]!=6 or targs.shape[-1]!=6:
+        raise UserError(f'found boxes of shapes {preds.shape} and {targs.shape}, '
+                        'expected (bs,k,6) and (bs,m,6)')
+    for f,t in zip(preds, targs):
+        ok = np.isfinite(f).all(1)
+        self.bad += int((~ok).sum())
+        f,t = f[ok & (f[:,4]>=0)],t[t[:,4]>=0]
+        most = int(np.concatenate([f,t])[:,4].max(initial=0))
+        if most>=self.n: raise UserError(f'found a box of class {most}, expected 0 to {self.n-1}')
+        self._add(f[np.argsort(-f[:,5], kind='stable')[:100]], t)
+
+# %% ../nbs/06_metrics.ipynb #fd4a2b35
+@patch(as_prop=True)
+def arrays(self:BoxMatches)->dict: # image, cls, score, voc `(d,)`; coco `(d,10)`; true `(n_pictures,n)`
+    "A row a found box; hit 1, false alarm 0, neither -1. `true` counts the true boxes by class."
+    if self.bad: raise UserError(f'{self.bad} found boxes {_DIVERGED}')
+    if not self.count: raise UserError('no picture was scored: call `update` first')
+    none = [(*[np.zeros(0)]*3, np.zeros((0,10)), np.zeros(0))]
+    cols = [np.concatenate(o) for o in zip(*(self.rows or none))]
+    kinds = dict(image=np.int32, cls=np.int16, score=np.float32, coco=np.int8, voc=np.int8)
+    return {k:o.astype(t) for (k,t),o in zip(kinds.items(), cols)} | dict(true=np.stack(self.true))
+
+# %% ../nbs/06_metrics.ipynb #2a88f1e5
+def _precision(hit, n_true): # `(d,t)` by falling score: recall, and the best precision from there on
+    tp,fp = (hit==1).cumsum(0),(hit==0).cumsum(0)
+    prec = tp/np.maximum(tp+fp, np.spacing(1))
+    return tp/n_true,np.maximum.accumulate(prec[::-1])[::-1]
+
+def _read_at(recall, prec, at): # precision at recalls, 0 beyond the last
+    i = np.searchsorted(recall, at)
+    return np.append(prec, 0.)[i].mean()
+
+def _class_aps(hit, n_true): # `(d,t)`: COCO's average precision for each threshold
+    if not len(hit): return np.zeros(hit.shape[1])
+    rc,pr = _precision(hit, n_true)
+    return np.array([_read_at(r, p, _RECALLS) for r,p in zip(rc.T, pr.T)])
+
+# %% ../nbs/06_metrics.ipynb #ca3fb008
+def _voc_aps(hit, n_true): # the area, and the mean at 11 points
+    if not len(hit): return 0.,0.
+    rc,pr = [o[:,0] for o in _precision(hit[:,None], n_true)]
+    area = (np.diff(rc, prepend=0.)*pr).sum()
+    return area,_read_at(rc, pr, np.linspace(0,1,11)-1e-9)
+
+# %% ../nbs/06_metrics.ipynb #66719a91
+def _by_class(a): # matches by class and falling score; those of equal score as they came
+    order = np.lexsort((np.arange(len(a['score'])), -a['score'], a['cls']))
+    at = np.searchsorted(a['cls'][order], np.arange(a['true'].shape[1]+1))
+    return [order[i:j] for i,j in zip(at, at[1:])]
+
+def box_ap(
+    matches:dict, # `BoxMatches.arrays`
+)->np.ndarray: # `(n,10)`: a class a row, a threshold (.5, .55 ... .95) a column; nan without a true box
+    "COCO's average precision by class and threshold."
+    n_true = matches['true'].sum(0)
+    parts = [matches['coco'][i] for i in _by_class(matches)]
+    return np.stack([_class_aps(h, n) if n else np.full(10, np.nan) for h,n in zip(parts,n_true)])
+
+# %% ../nbs/06_metrics.ipynb #edce84e8
+def detection_scores(
+    matches:dict, # `BoxMatches.arrays`
+    vocab:list=None, # Names of the classes; None for numbers
+)->dict: # ap, ap50, ap75; voc_ap (area) and voc07_ap (11 points) at .5; each_class: {class: its AP, or None}
+    "Detection's scores, each in [0,1], higher is better; classes without a true box are left out."
+    n_true = matches['true'].sum(0)
+    if not n_true.sum(): raise UserError('no picture has an object to find, expected at least one')
+    ap = box_ap(matches)
+    _say_skipped(np.flatnonzero(n_true==0), vocab, 'true box')
+    voc = np.array([_voc_aps(matches['voc'][i], n) for i,n in zip(_by_class(matches), n_true) if n])
+    names = range(len(ap)) if vocab is None else vocab
+    each = {str(k):None if np.isnan(v) else float(v) for k,v in zip(names, ap.mean(1))}
+    coco = dict(ap=np.nanmean(ap), ap50=np.nanmean(ap[:,0]), ap75=np.nanmean(ap[:,5]))
+    res = coco | dict(voc_ap=voc[:,0].mean(), voc07_ap=voc[:,1].mean())
+    return {k:float(v) for k,v in res.items()} | dict(each_class=each)
+
+# %% ../nbs/06_metrics.ipynb #39f5231a
+class BoxAP(Metric):
+    "fastai metric: COCO's AP of the whole validation set; predictions and targets are rows of boxes."
+    name = 'ap'
+    def __init__(self,
+        at:int=None, # Threshold in percent, 50 or 75; None: the mean of the ten
+    ):
+        self.at = at
+        if at is not None: self.name = f'ap{at}'
+    def reset(self):
+        "Forget all batches"
+        self.matches = None
+    def accumulate(self, learn):
+        "Match the boxes of the batch in `learn`"
+        if self.matches is None: self.matches = BoxMatches(learn.dls.c)
+        self.matches.update(*[learn.to_detach(o) for o in (learn.pred,learn.y)]) # gathers from all processes
+    @property
+    def value(self):
+        "AP in [0,1], nan where no picture has an object, or `None` before the first picture"
+        if not self.matches: return None
+        ap = box_ap(self.matches.arrays)
+        ap = ap if self.at is None else ap[:,[0,5][self.at==75]]
+        return float(np.nanmean(ap)) if not np.isnan(ap).all() else float('nan')
+
 # %% ../nbs/06_metrics.ipynb #83c23787
 def _draws(k, n, seed): # n times k pictures, with replacement
     rng = np.random.default_rng(seed)
@@ -653,11 +823,11 @@ def _runs(preds, base, ndim): # one run or two, each `(seeds,...)`
     runs = [_np(o) for o in (preds,base) if o is not None]
     return [o[None] if o.ndim==ndim else o for o in runs]
 
-def _set_ci(runs, score): # `score` gives `(1+n,)`: of all pictures, and without each
+def _set_ci(runs, score, smooth=True): # `score` gives `(1+n,)`: of all pictures, and without each
     res = [np.mean([score(o) for o in run], 0) for run in runs]
     gain = len(res)>1
     res = res[0]-res[1] if gain else res[0]
-    ci = jackknife_ci(res[0], res[1:], gain)
+    ci = jackknife_ci(res[0], res[1:], gain or not smooth) # of what jumps the bias cannot be seen
     if ci['ci95']: ci['ci95'] = [float(o) for o in np.clip(ci['ci95'], -1 if gain else 0, 1)]
     return ci
 
@@ -687,3 +857,35 @@ def miou_ci(
     if len({o.shape[1:] for o in runs})==1: return _set_ci(runs, _iou_without)
     shapes = [o.shape for o in runs]
     raise UserError(f'found matrices of shapes {shapes}, expected the same pictures and classes')
+
+# %% ../nbs/06_metrics.ipynb #32adb69c
+def _groups(n, k): # the group of each of `n` pictures, in at most `k`
+    k,of = min(n, k),np.empty(n, int)
+    of[np.random.RandomState(0).permutation(n)] = np.arange(n)%k
+    return of,k
+
+def _aps_without(hit, group, n_true, n_group): # of one class: AP `(1+k,)` of all, and without each group
+    def ap(h, n): return _class_aps(h, n).mean() if n else np.nan
+    res = np.full(1+len(n_group), ap(hit, n_true))
+    for k in np.union1d(np.unique(group), np.flatnonzero(n_group)): # the others change nothing
+        res[1+k] = ap(hit[group!=k], n_true-n_group[k])
+    return res
+
+# %% ../nbs/06_metrics.ipynb #dcf2b891
+def _box_ap_without(a, k): # AP `(1+k,)` of all pictures, and without each group
+    of,k = _groups(len(a['true']), k)
+    n_group = np.stack([np.bincount(of, o, k) for o in a['true'].T]).astype(int)
+    parts = zip(_by_class(a), a['true'].sum(0), n_group)
+    return _nanmean0(np.stack([_aps_without(a['coco'][i], of[a['image'][i]], n, g) for i,n,g in parts]))
+
+# %% ../nbs/06_metrics.ipynb #a7d9ffeb
+def box_ap_ci(
+    matches, # `BoxMatches.arrays`, or a list of them, one a seed, for the mean over seeds
+    base=None, # Those of another run on the same pictures; None for the score itself, not a gain
+    groups:int=50, # Pictures are left out in so many groups at most
+)->dict: # mean and ci95 of COCO's AP, or of its gain over `base`, in [-1,1]
+    "Jackknife interval of a detector's AP over pictures."
+    runs = [[o] if isinstance(o, dict) else list(o) for o in (matches,base) if o is not None]
+    shapes = {o['true'].shape for r in runs for o in r}
+    if len(shapes)==1: return _set_ci(runs, partial(_box_ap_without, k=groups), smooth=False)
+    raise UserError(f'found matches of {sorted(shapes)} pictures and classes, expected the same')

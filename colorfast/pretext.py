@@ -89,6 +89,14 @@ def encodes(self:Pretext,
     "The network's input"
     return l
 
+# %% ../nbs/08_pretext.ipynb #d1a7856d
+@patch
+def body_arch(self:Pretext,
+    arch, # Function, or name for `get_arch`, as the user gives it
+)->object: # What cards call the body; `network` takes either
+    "The architecture that the body of this task has"
+    return arch
+
 # %% ../nbs/08_pretext.ipynb #e0ec9c55
 @patch
 def network(self:Pretext,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LightnessLayer', 'AbLayer', 'LabLayer', 'input_layer', 'Body', 'scratch_body', 'save_body', 'load_body', 'load_unet',
-           'LUnet', 'slim_unet_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm', 'linear_head', 'RGBBody',
-           'rgb_body', 'body_of', 'features']
+           'LUnet', 'slim_unet_learner', 'hypercolumn_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm',
+           'linear_head', 'RGBBody', 'rgb_body', 'body_of', 'features']
 
 # %% ../nbs/11_transfer.ipynb #02dabfdf
 import contextlib, inspect, torch, torchvision, fastai
@@ -15,6 +15,7 @@ from fastai.callback.training import BnFreeze
 from .files import *
 from .color import *
 from .models import *
+from .hypercolumn import *
 from .learner import *
 
 # %% ../nbs/11_transfer.ipynb #8c9c9a3e
@@ -70,6 +71,7 @@ class _Split: # body cut in two after `n` layers, and the rest: where fastai's s
         return L(body[:k], body[k:], nn.ModuleList(rest)).map(params)
 
 def _n_split(arch): # layers before fastai's cut in a family, None for others
+    arch = arch.removeprefix('split/')
     if arch.startswith(('resnet','resnext','wide_resnet')): return 6
     return 3 if arch.startswith('xresnet') else None
 
@@ -149,7 +151,8 @@ def scratch_body(
     color:bool=False, # As in `Body`
 )->Body: # For `vision_learner(dls, scratch_body('resnet18'), pretrained=False)`
     "The same network as a loaded body, without weights."
-    return Body(arch_name(get_arch(arch)), max_stride=max_stride, color=color)
+    arch = arch_name(get_arch(arch))
+    return Body(arch, max_stride=max_stride, color=color, n_in=3 if is_split(arch) else 1)
 
 # %% ../nbs/11_transfer.ipynb #6ce6bb37
 def _channels(m): # that the first convolution takes; None without one
@@ -276,6 +279,24 @@ def slim_unet_learner(
     if pretrained: learn.freeze()
     return learn
 
+# %% ../nbs/11_transfer.ipynb #6500a1a3
+@delegates(Learner.__init__)
+def hypercolumn_learner(
+    dls, # `SegmentDataLoaders`, or others with RGB in [0,1]
+    body:Body, # From `load_unet`, `load_body` or `scratch_body`
+    pretrained:bool=True, # The body's weights?
+    n_out:int=None, # Output channels; None: classes of `dls`
+    head_kw:dict=None, # More arguments of `HypercolumnSegment`, such as dict(taps=15, width=1024)
+    **kwargs
+)->Learner: # `learn.model[1]` is a `HypercolumnSegment`
+    "Segment with hypercolumns over a body, everything trained end to end."
+    n_out = ifnone(n_out, get_c(dls))
+    if not n_out: raise UserError('the number of classes cannot be seen from the data: pass n_out')
+    size = max(dls.one_batch()[0].shape[-2:])
+    net = HypercolumnSegment(body.layers(pretrained), n_out, size, **ifnone(head_kw, {}))
+    splitter = kwargs.pop('splitter', None) or _Split(body.n_split, itemgetter(1))
+    return Learner(dls, nn.Sequential(body.to_l(), net), splitter=splitter, **kwargs)
+
 # %% ../nbs/11_transfer.ipynb #3d4b706a
 def freeze_body(
     learn, # From `vision_learner`, `unet_learner` or `slim_unet_learner`
@@ -343,7 +364,7 @@ class _Norm(nn.Module): # pictures as ImageNet's weights expect them
 def _of_module(m, normalize): # RGB is for what takes three channels; a colorizer's body gets the lightness
     n = _channels(m)
     if any(isinstance(o, LightnessLayer) for o in m.modules()): return RGBBody(nn.Identity(), m)
-    if n in (1,2): return RGBBody(input_layer(n), m)
+    if n in (1,2) or is_split(m): return RGBBody(input_layer(n), m)
     return RGBBody(_Norm(*imagenet_stats) if normalize else nn.Identity(), m)
 
 # %% ../nbs/11_transfer.ipynb #61c3c9f4
@@ -371,11 +392,13 @@ def _of_arch(arch, pretrained, normalize):
     body,stats = gray_body(arch, n_in=3),None
     if pretrained:
         try:
+            if is_split(arch): raise RuntimeError('they come from pretraining on Lab')
             net,stats = _pretrained(get_arch(arch))
             _fill_body(body, net)
         except (OSError,RuntimeError,TypeError) as e:
             raise UserError(f'no pretrained weights of {name:.80} ({_why(e)}): '
                             'pass pretrained=False for random ones') from None
+    if is_split(arch): return RGBBody(input_layer(3), body)
     stats = ifnone(stats, imagenet_stats if normalize else None)
     return RGBBody(_Norm(*stats) if stats and normalize is not False else nn.Identity(), body)
 

@@ -37,7 +37,7 @@ def test_wheel_contents(wheel):
 def test_wheel_brings_weights(wheel, tmp_path):
     "The shipped colorizer is in the wheel, and is found where a wheel is unpacked, away from the checkout and offline."
     names = {o for o in wheel.namelist() if o.startswith('colorfast/weights/')}
-    assert names == {f'colorfast/weights/photos.{o}' for o in ('safetensors', 'json')}
+    assert names == {f'colorfast/weights/{n}.{o}' for n in ('photos', 'color_prior') for o in ('safetensors', 'json')}
     for o in names: assert wheel.read(o) == (ROOT/o).read_bytes(), f'{o} is not that of the checkout'
     assert wheel.getinfo('colorfast/weights/photos.safetensors').file_size <= 5*2**20
     wheel.extractall(tmp_path/'site')
