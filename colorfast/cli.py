@@ -470,8 +470,8 @@ def _transfer_options(p):
 
 # %% ../nbs/18_cli.ipynb #eda807fd
 def _judge_options(p):
-    p.add_argument('body', help='a shipped name such as photos, a folder, file or URL; scratch: random weights; '
-                                "imagenet: torchvision's")
+    p.add_argument('body', help='a shipped name such as photos, a folder, file or URL; '
+                                "scratch: random weights; imagenet: torchvision's")
     p.add_argument('data', help='folder with pictures that have labels')
     known = ', '.join(_names('protocols','PROTOCOLS'))
     p.add_argument('--protocols', type=_list_of, default=['linear'], metavar='NAME,NAME',
