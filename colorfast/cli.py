@@ -271,7 +271,9 @@ def _judged_bodies(a): # what the table compares, by name; what cannot be had is
             rgb_body(arch)
             res[k] = arch
         except ValueError as e:
-            print(f'{k} is left out: {e}', file=sys.stderr)
+            why = str(e).partition(': pass ')[0]
+            if len(named)==1: raise ValueError(f'{why}: it needs a connection') from None
+            print(f'{k} is left out: {why}', file=sys.stderr)
     return res
 
 def _judged_size(a, bodies): # as in pretraining
@@ -299,9 +301,9 @@ def _judged_protocols(a): # by name, with what was set of them
 
 # %% ../nbs/18_cli.ipynb #d0855da7
 def _judge(a):
+    from colorfast.protocols import judge_all
     from colorfast.data import source_dls, MultilabelDataLoaders
     from colorfast.models import default_stride
-    from colorfast.protocols import judge_all
     from colorfast.transfer import scratch_body
     bodies,protocols = _judged_bodies(a),_judged_protocols(a)
     size = _judged_size(a, bodies)
@@ -309,7 +311,7 @@ def _judge(a):
     split,said = _judged_split(a, dls)
     print(f'{said}; {len(dls.train_ds)} training pictures, {size} px, {len(dls.vocab)} classes', flush=True)
     kw,keep = dict(seeds=a.seeds, split=split),{}
-    if not bodies:
+    if not bodies: # a random one alone
         bodies['random'] = scratch_body(a.arch or 'resnet18', default_stride(size), a.color)
         kw['random'] = False
     table = judge_all(bodies, dls, protocols, keep=keep, log=functools.partial(print, flush=True), **kw)

@@ -246,6 +246,10 @@ def probe_body(
     return first(judge(body, dls, method)[0].values())
 
 # %% ../nbs/13_protocols.ipynb #10d52115
+def _calm(n): # several threads only get in each other's way while they solve many small systems
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(1 if n<2000 else None)
+
 def _objective(a, f, y, c): # of the coefficients `a` whose scores are `f`
     return .5*a@f + (c*np.maximum(0, 1-y*f)**2).sum()
 
@@ -314,10 +318,11 @@ class SVMProbe(Probe):
     def fit(self, x, y, seed):
         "The same for every seed"
         k,coef = _products(x, x),np.zeros((len(x),y.shape[1]))
-        for j,(t,cost) in enumerate(zip(y.T, self.choose(x, y))):
-            i = (t>=0).nonzero()[0]
-            s = 2.*t[i]-1
-            if (s>0).any(): coef[i,j],_ = _svm(k[np.ix_(i,i)], s, _weighed(s, cost))
+        with _calm(len(x)):
+            for j,(t,cost) in enumerate(zip(y.T, self.choose(x, y))):
+                i = (t>=0).nonzero()[0]
+                s = 2.*t[i]-1
+                if (s>0).any(): coef[i,j],_ = _svm(k[np.ix_(i,i)], s, _weighed(s, cost))
         return _Machines(x, coef)
 
 # %% ../nbs/13_protocols.ipynb #6e8b36bd
@@ -381,7 +386,7 @@ def __call__(self:LowShotProbe, arch, dls, seed=0):
     x,vx = self.scaled(x, vx)
     pairs,k,vk = self.pairs(y, vy),_products(x, x),_products(vx, x)
     one = lambda d: [self.machine(k, vk, y[:,c], n, [seed,d,c]) for n,c in pairs]
-    preds = np.stack([one(d) for d in range(self.n_draws)])
+    with _calm(20*max(self.ks)): preds = np.stack([one(d) for d in range(self.n_draws)])
     preds,targs = preds.transpose(0,2,1).astype(np.float32),vy[:,[c for _,c in pairs]]
     ns = np.array(pairs)[:,0]
     mean = lambda at: float(np.mean([mean_ap(o[:,at], targs[:,at]) for o in preds]))
