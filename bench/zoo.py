@@ -3,11 +3,12 @@
 python bench/zoo.py pretrain DATA --out OUT [--budget small|large] [--seeds 0,1,2] [--methods a,b] [--threads 1]
 python bench/zoo.py judge OUT --data NAME=FOLDER [NAME=FOLDER ...] [--classes NAME=a,b ...] [--protocols linear,lowshot] [--json FILE]
 
-DATA is a folder of photographs without labels (of 100 pictures a class, where it has folders by class: --per-class). Each
-method trains resnet18 up to stride 8 at 64 px with batches of 32, one cycle and an average of the weights; --budget small
+DATA is a folder of photographs without labels; the study has 100 of each class of Tiny ImageNet, 20,000 in all. Each method
+trains resnet18 up to stride 8 at 64 px with batches of 32, one cycle and an average of the weights; --budget small
 shows every photograph once, large five times. OUT/BUDGET/METHOD-SEED holds a run; one that is there is not done again, one
 that was interrupted goes on. judge reads every body in OUT, scores it on the test photographs of each data set by each
-protocol, with a random body of each seed beside them, and writes one line a score as soon as it is there."""
+protocol, with random bodies of the same network and input beside them (split-brain's sees color), and keeps each score as
+soon as it is there; a body that changed is scored again. Seconds are those of the last call for a run that went on."""
 import argparse, itertools, json, time, warnings
 from pathlib import Path
 
@@ -21,11 +22,12 @@ METHODS = dict( # name to settings of `colorfast pretrain`
     hypercolumn=dict(pretext='hypercolumn'),
     splitbrain=dict(pretext='splitbrain'),
     splitbrain_regression=dict(pretext='splitbrain', pretext_kw=dict(ab='regression', l='regression')),
-    rotation=dict(pretext='rotation'),
+    rotation=dict(pretext='rotation', pretext_kw=dict(share=1.)),
     autoencoder=dict(pretext='autoencoder'),
     simclr=dict(pretext='simclr'),
     byol=dict(pretext='byol'))
 EPOCHS = dict(small=1, large=5)
+RANDOM = dict(random='resnet18', random_split='split/resnet18') # what each method's body is held against
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,51 +57,61 @@ def judge(args):
     "Every body by every protocol on every data set, a file a score, so that it can go on; then the table"
     import numpy as np
     from colorfast.data import MultilabelDataLoaders, source_dls
+    from colorfast.files import file_sha256
     from colorfast.protocols import get_protocol
     from colorfast.transfer import load_body, scratch_body
     todo = {f'{b}/{d.name}':d for b in EPOCHS for d in sorted((Path(args.out)/b).glob('*-*')) if body_file(d)}
-    seeds = [int(o) for o in args.seeds.split(',')]
+    seeds,vocab = [int(o) for o in args.seeds.split(',')],{}
     classes = {k:v.split(',') for k,v in (o.split('=', 1) for o in args.classes)}
     for name,folder in (o.split('=', 1) for o in args.data):
         dls = source_dls(MultilabelDataLoaders, folder, size=BASE['size'], bs=64)
-        at = [list(dls.vocab).index(o) for o in classes.get(name) or dls.vocab]
-        for p,key in itertools.product(args.protocols.split(','), [f'random-{o}' for o in seeds]+list(todo)):
+        unknown = set(classes.get(name, []))-set(dls.vocab)
+        if unknown: raise SystemExit(f'zoo: {folder} has no classes {sorted(unknown)}')
+        vocab[name] = list(dls.vocab)
+        for p,key in itertools.product(args.protocols.split(','), [f'{r}-{o}' for r in RANDOM for o in seeds]+list(todo)):
             fn = Path(args.out)/'judged'/name/p/f"{key.replace('/','-')}.npz"
-            if fn.exists(): continue
-            began,seed = time.time(),int(key.rsplit('-', 1)[1])
-            arch = load_body(body_file(todo[key])) if key in todo else scratch_body(BASE['arch'], 8)
+            sha = file_sha256(body_file(todo[key])) if key in todo else ''
+            if fn.exists() and str(np.load(fn)['sha'])==sha: continue
+            began,(kind,seed) = time.time(),(key.rsplit('-', 1)[0],int(key.rsplit('-', 1)[1]))
+            arch = load_body(body_file(todo[key])) if key in todo else scratch_body(RANDOM[kind], 8)
             protocol = get_protocol(p)
             protocol.split = 2
             scores,arrays = protocol(arch, dls, seed=seed)
             fn.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(fn, score=next(iter(scores.values())), at=at, **{k:v for k,v in arrays.items() if k in ('preds','targs')})
+            np.savez_compressed(fn, score=next(iter(scores.values())), sha=sha, **{k:v for k,v in arrays.items() if k in ('preds','targs','pairs')})
             print(f"zoo  {name} {p} {key}  {100*next(iter(scores.values())):.1f}  {time.time()-began:.0f} s", flush=True)
-    Path(args.json).write_text(json.dumps(table(Path(args.out)), indent=1))
+    Path(args.json).write_text(json.dumps(table(Path(args.out), vocab, classes), indent=1))
 
 def body_file(run):
     "The body in a run's folder, or None"
     return next((f for f in (run/'body.safetensors', run/'colorizer.safetensors') if f.exists()), None)
 
-def table(out):
+def table(out, vocab, classes):
     "Of each data set, protocol and method: the mean over seeds, the gain over random bodies with two intervals, and what its training took"
     import numpy as np
     from colorfast.metrics import map_ci, mean_ap
     res = dict(runs=runs(out), scores=[])
-    for d in sorted(out.glob('judged/*/*')):
+    for d in sorted(o for k in vocab for o in out.glob(f'judged/{k}/*')):
+        name = d.parent.name
+        at = [vocab[name].index(o) for o in classes.get(name) or vocab[name]]
         fs = {f.stem:np.load(f) for f in sorted(d.glob('*.npz'))}
-        def arrays(o): return o['preds'][:,o['at']],o['targs'][:,o['at']]
-        def value(o): return 100*(mean_ap(*arrays(o)) if 'preds' in o else float(o['score']))
-        base = {k.rsplit('-', 1)[1]:o for k,o in fs.items() if k.startswith('random-')}
+        def arrays(o): # scores `(draws,pictures,columns)` of the classes that count, and labels
+            cols = np.isin(o['pairs'][:,1], at) if 'pairs' in o else at
+            p = o['preds'][...,cols]
+            return p if p.ndim==3 else p[None],o['targs'][:,cols]
+        def value(o): return 100*np.mean([mean_ap(p, arrays(o)[1]) for p in arrays(o)[0]]) if 'preds' in o else 100*float(o['score'])
+        random = {r:{k.rsplit('-', 1)[1]:o for k,o in fs.items() if k.rsplit('-', 1)[0]==r} for r in RANDOM}
         for m in dict.fromkeys(k.rsplit('-', 1)[0] for k in fs):
             mine = {k.rsplit('-', 1)[1]:o for k,o in fs.items() if k.rsplit('-', 1)[0]==m}
             vals = [value(o) for o in mine.values()]
-            row = dict(data=d.parent.name, protocol=d.name, method=m, seeds=len(vals), values=vals, mean=float(np.mean(vals)))
+            row = dict(data=name, protocol=d.name, method=m, seeds=len(vals), values=vals, mean=float(np.mean(vals)))
+            base = random['random_split' if 'splitbrain' in m else 'random']
             pair = [k for k in mine if k in base]
-            if m!='random' and pair:
+            if m not in RANDOM and pair:
                 gains = [value(mine[k])-value(base[k]) for k in pair]
                 row |= dict(gain=float(np.mean(gains)), seeds_ci95=over_seeds(gains))
                 if all('preds' in mine[k] for k in pair):
-                    ci = map_ci(np.stack([arrays(mine[k])[0] for k in pair]), arrays(mine[pair[0]])[1], base=np.stack([arrays(base[k])[0] for k in pair]))
+                    ci = map_ci(np.concatenate([arrays(mine[k])[0] for k in pair]), arrays(mine[pair[0]])[1], base=np.concatenate([arrays(base[k])[0] for k in pair]))
                     row |= dict(pictures_ci95=[100*o for o in ci['ci95']])
             res['scores'].append(row)
     return res

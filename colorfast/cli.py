@@ -305,6 +305,8 @@ def _judge(a):
     from colorfast.data import source_dls, MultilabelDataLoaders
     from colorfast.models import default_stride
     from colorfast.transfer import scratch_body
+    if a.out and (Path(a.out)/'config.json').exists():
+        raise ValueError(f'{a.out} holds a run or a study: use another --out')
     bodies,protocols = _judged_bodies(a),_judged_protocols(a)
     size = _judged_size(a, bodies)
     dls = source_dls(MultilabelDataLoaders, a.data, a.kind, size=size, bs=32, limit=a.limit)

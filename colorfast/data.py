@@ -721,7 +721,7 @@ def _box_rows(boxes, number, size): # `(n,6)` in shares, and what is wrong with 
         if not np.isfinite(xy).all(): bad.append('not a number')
         elif not (xy[2]>xy[0] and xy[3]>xy[1]): bad.append('of no size')
         elif not (cut[2]>cut[0] and cut[3]>cut[1]): bad.append('outside the picture')
-        else: res.append([*cut, number[o.label], -2. if o.crowd else -1. if o.difficult else 1.])
+        else: res.append([*cut, number[str(o.label)], -2. if o.crowd else -1. if o.difficult else 1.])
     return torch.tensor(res).view(-1,6),bad
 
 class _BoxesOf(Transform):
@@ -752,16 +752,21 @@ def prepare(self:_BoxesOf, o, path): # with the pictures' sizes; says what canno
     files = {k:list(map(str, v)) for k,v in o.splits.items()}
     for f in [f for v in files.values() for f in v]:
         with opened_photo(f) as p: size,turn = tuple(p.size),photo_turn(p)
-        try: b,why = _box_rows(self.boxes.get(f, ()), number, size)
+        try: b,why = _box_rows(self.boxes.get(f) or (), number, size)
         except (TypeError,ValueError):
             raise DataError(f'{clean_text(f)}: its boxes are {self.boxes[f]!r:.80}, expected a list of Box')
         for w in why: bad.setdefault(w, []).append(Path(f).name)
         size = size[::-1] if turn in _QUARTER else size
         b[:,:4] = _resized_boxes(_upright(b[:,:4], turn), size, o.resize)
         b = _clipped(b, b[:,:4])
-        self.rows[f] = b[b[:,4]>=0].float()
+        b = b[b[:,4]>=0].float()
+        flat = ((b[:,2:4]-b[:,:2])<_FLAT).any(1)
+        if flat.any(): bad.setdefault('of no size', []).append(Path(f).name)
+        self.rows[f] = b[~flat]
     self.boxes,self.n = {},max(1, *map(len, self.rows.values()))
     _say_boxes({k:[self.rows[f] for f in v] for k,v in files.items()}, bad, path)
+
+_FLAT = 1e-4 # of the picture's side: no anchor overlaps such a box
 
 def _say_boxes(rows, bad, path): # of each split; `bad`: why to names
     for why,names in bad.items():
@@ -795,8 +800,8 @@ class DetectDataLoaders(PictureDataLoaders):
     def _targets(cls, source):
         boxes = source.boxes
         if boxes is None: raise DataError(f'{source.path}: no boxes')
-        found = {str(b[4]) for bs in boxes.values() for b in bs if len(b)>4}
-        vocab = list(source.vocab or sorted(found))
+        found = {str(b[4]) for bs in boxes.values() for b in bs or () if len(b)>4}
+        vocab = list(map(str, source.vocab or sorted(found)))
         if bad := found-set(vocab):
             names = some_names(sorted(bad))
             raise DataError(f'{source.path}: boxes of {names} are not in vocab ({some_names(vocab)})')

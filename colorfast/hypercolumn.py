@@ -251,7 +251,7 @@ def forward(self:HypercolumnNet,
 @PRETEXTS.add('hypercolumn')
 class Hypercolumn(Pretext):
     "Histograms of hue and chroma at sampled pixels, read from hypercolumns (Larsson et al., 2016 and 2017)."
-    y_range,names = None,('hue','chroma')
+    y_range,names,maps = None,('hue','chroma'),False
     def __init__(self,
         bins:int=32, # Of each histogram
         window:int=7, # Side of the square whose colors are counted, px; 1: the pixel alone

@@ -431,6 +431,19 @@ def predict_ab(self:ColorizeLearner,
     with at_rest(gen): pred = gen(loss.pretext.encodes(l, None))
     return loss.decodes(pred.float(), l.shape[-2:]).cpu()
 
+# %% ../nbs/10_learner.ipynb #e022f06d
+@patch
+def show_results(self:ColorizeLearner,
+    ds_idx:int=1, # Whose pictures: 0 training, 1 validation, 2 test
+    dl=None, # A loader in place of these
+    max_n:int=9, # Pictures at most
+    **kwargs # More arguments of fastai's
+):
+    "fastai's `show_results`, for pretexts that paint"
+    p = self.loss_func.pretext
+    if not p.paints: raise UserError(f'no color: {type(p).__name__} paints nothing')
+    return Learner.show_results(self, ds_idx, dl, max_n, **kwargs)
+
 # %% ../nbs/10_learner.ipynb #c8ad9c95
 @patch
 def plot(self:Previews,

@@ -18,8 +18,9 @@ from .pretext import *
 def _base_of(base, kw): # the pretext within
     if isinstance(base, dict): base = pretext_of_card(base) # nothing is imported for a card
     base = make_pretext(base, **(kw or {}))
-    if base.paints: return base
-    raise UserError(f'{type(base).__name__} paints nothing: expected a base with pictures to look at')
+    if base.paints and base.maps: return base
+    why = 'answers for some pixels alone' if base.paints else 'paints nothing'
+    raise UserError(f'{type(base).__name__} {why}: expected a base with pictures to look at')
 
 _parts = 'n_in,n_out,y_range,stride,adv,smooth'.split(',')
 
@@ -73,7 +74,7 @@ def terms(self:Perceptual,
     l,ab = at_stride(l, self.stride),at_stride(ab, self.stride)
     fake,real = l_ab2rgb(l, self.base.decodes(pred)),l_ab2rgb(l, ab)
     d = perceptual_distance(self._look(pred.device), fake, real, self.layers)
-    return res | dict(perceptual=reduce_loss(d, reduction))
+    return res | dict(perceptual=d if reduction=='none' else d.mean())
 
 @patch
 def weights(self:Perceptual)->dict: # Name to weight
@@ -86,7 +87,7 @@ def _passed_on(name):
     f.__name__,f.__doc__ = name,'As the base does'
     return f
 
-for _name in 'critic decodes encodes network bodies metrics prepare state load_state'.split():
+for _name in 'critic decodes encodes network body_arch bodies metrics prepare state load_state'.split():
     setattr(Perceptual, _name, _passed_on(_name))
 
 # %% ../nbs/09e_looks.ipynb #7a65c104

@@ -630,7 +630,7 @@ class BoxMatches:
         counted = np.zeros(self.n, np.int32)
         for c in np.unique(np.concatenate([found[:,4],true[:,4]])).astype(int):
             f,t = found[found[:,4]==c],true[true[:,4]==c]
-            f = f[np.argsort(-f[:,5], kind='stable')]
+            f = f[np.argsort(-f[:,5], kind='stable')[:100]]
             counted[c] = (t[:,5]>0).sum()
             if len(f): self.rows.append((np.full(len(f), self.count), np.full(len(f), c), f[:,5],
                                          _coco_match(f, t), _voc_match(f, t)))
@@ -642,7 +642,7 @@ def update(self:BoxMatches,
     preds:Tensor, # Found boxes, `(bs,k,6)`; class -1: none
     targs:Tensor, # True boxes, `(bs,m,6)`; class -1: none
 ):
-    "Match the boxes of one batch; the best 100 of a picture count, as in COCO."
+    "Match the boxes of one batch; the best 100 of a class in a picture count, as in COCO."
     preds,targs = [_np(o).astype(np.float64) for o in (preds,targs)]
     if preds.shape[0]!=targs.shape[0] or preds.shape[-1]!=6 or targs.shape[-1]!=6:
         raise UserError(f'found boxes of shapes {preds.shape} and {targs.shape}, '
@@ -653,7 +653,7 @@ def update(self:BoxMatches,
         f,t = f[ok & (f[:,4]>=0)],t[t[:,4]>=0]
         most = int(np.concatenate([f,t])[:,4].max(initial=0))
         if most>=self.n: raise UserError(f'found a box of class {most}, expected 0 to {self.n-1}')
-        self._add(f[np.argsort(-f[:,5], kind='stable')[:100]], t)
+        self._add(f, t)
 
 # %% ../nbs/06_metrics.ipynb #fd4a2b35
 @patch(as_prop=True)
@@ -724,8 +724,10 @@ class BoxAP(Metric):
     "fastai metric: COCO's AP of the whole validation set; predictions and targets are rows of boxes."
     name = 'ap'
     def __init__(self,
-        at:int=None, # Threshold in percent, 50 or 75; None: the mean of the ten
+        at:int=None, # Threshold in percent: 50, 55 ... 95; None: the mean of the ten
     ):
+        if at is not None and at not in range(50,100,5):
+            raise UserError(f'the threshold is {at!r:.40}, expected one of 50, 55 ... 95, or None')
         self.at = at
         if at is not None: self.name = f'ap{at}'
     def reset(self):
@@ -740,7 +742,7 @@ class BoxAP(Metric):
         "AP in [0,1], nan where no picture has an object, or `None` before the first picture"
         if not self.matches: return None
         ap = box_ap(self.matches.arrays)
-        ap = ap if self.at is None else ap[:,[0,5][self.at==75]]
+        ap = ap if self.at is None else ap[:,(self.at-50)//5]
         return float(np.nanmean(ap)) if not np.isnan(ap).all() else float('nan')
 
 # %% ../nbs/06_metrics.ipynb #83c23787

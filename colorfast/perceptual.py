@@ -301,6 +301,7 @@ def perceptual_distance(
     if pred.shape!=targ.shape:
         raise UserError(f'found pictures of shapes {tuple(pred.shape)} and {tuple(targ.shape)}, '
                         'expected one shape')
+    trunk = trunk.to(pred.device)
     a,b = [_chosen(trunk.both(o)[0], layers) for o in (pred,targ)]
     return _maps_apart(a, b)
 

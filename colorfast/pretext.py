@@ -25,6 +25,7 @@ class Pretext:
     names = ()  # Of the loss terms
     adv,smooth = None,0.  # For a pretext with a critic: its `AdvLoss`, and label smoothing in [0,1)
     paints = True  # False: `decodes` gives None, and scores of colors do not apply
+    maps = True  # False: in training it answers for some pixels alone, not with maps
     def critic(self)->nn.Module|None: # None: no critic
         "The network that judges `(L, ab)`, both at the stride"
     def decodes(self,

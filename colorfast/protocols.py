@@ -538,20 +538,24 @@ def train(self:FineTune,
     learn.fit_one_cycle(rest, slice(*lr) if is_listy(lr) else lr, cbs=EpochSeed(seed))
 
 # %% ../nbs/13_protocols.ipynb #d7103301
+def _check_split(dls, split): # is there one to be scored?
+    if split in range(len(dls.loaders)): return
+    raise UserError(f'found split {split!r:.20}: there is no such split, expected 1 or the number of one')
+
 @patch
 def answers(self:FineTune,
     learn:Learner, # Trained
     split:int, # 1 validation, 2 test
 )->tuple: # preds and targs, `(n,classes)`
     "What it says of the pictures of a split"
-    if split not in range(len(learn.dls.loaders)):
-        raise UserError(f'found split {split!r:.20}: there is no such split, expected 1 or the number of one')
+    _check_split(learn.dls, split)
     return [o.numpy().astype(np.float32) for o in learn.get_preds(dl=learn.dls.plain(split))]
 
 # %% ../nbs/13_protocols.ipynb #4d7fffe7
 @patch
 def __call__(self:FineTune, arch, dls, seed=0):
     "map, mean average precision in [0,1]; preds and targs `(n,classes)`"
+    _check_split(dls, self.split)
     net,fresh,best = rgb_body(arch, seed=seed, **self.kwargs),_is_fresh(arch, **self.kwargs),None
     lrs = self.scratch_lr if fresh and not self.frozen else self.lr
     if len(lrs)>1 and self.split==1:
@@ -666,9 +670,11 @@ class _Row(NamedTuple): # a body of the table
     random:bool=False # is it one? then weights are not asked for
 
 # %% ../nbs/13_protocols.ipynb #ddabd6d1
+_SEEN = {2:' ab', 3:' Lab'} # by channels; the rest see L, or RGB
+
 def _random_name(kind, kinds):
     if len(kinds)==1: return 'random'
-    return f"random {' '.join(map(str, kind[:2]))}{' color'*kind[2]}"
+    return f"random {' '.join(map(str, kind[:2]))}{' color'*kind[2]}{_SEEN.get(kind[3], '')}"
 
 def _with_random(bodies, random): # the rows of the table, random bodies first
     rows,bases = [],{}

@@ -428,7 +428,7 @@ PRESETS = dict(demo=dict(
         max_stride=None, # How many times smaller the deepest stage may see a picture; None: down to 8x8 px
         size=64, # Height and width of the pictures, px
         limit=None, # Use so many pictures a split at most; None: all
-        pretext='cgan', # What is learned without labels: cgan (a critic and `loss`), regression, module:Name
+        pretext='cgan', # What is learned: cgan (a critic and `loss`), regression, bins ... or module:Name
         critic_nf=16, # Channels of cgan's critic behind its first layer
         lambda_l1=400, # Weight of the loss beside cgan's critic
         loss='l1', # How far colors are from the truth: l1, mse, smooth_l1 or log_mse
@@ -492,7 +492,7 @@ _wanted = dict( # setting to what it has to be, as a test and in words
     size=(lambda o: _is_count(o) and o>=16, 'at least 16 px'), lr=(_is_rate, 'a number above 0'),
     lambda_l1=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
     drop_gray=(lambda o: o==0 or _is_number(o), '0 or a number above it'),
-    stride=(lambda o: o in (None,1,2,4), '1, 2 or 4'),
+    stride=(lambda o: o in (None,1,2,4,8,16,32), '1, 2 or 4 (splitbrain: up to 32)'),
     **{k:(lambda o: o==0 or _is_number(o) and o<1, 'a number in [0,1)') for k in ('ema','mom')},
     valid_pct=(lambda o: _is_number(o) and o<1, 'a share in (0,1)'),
     blend=(lambda o: _is_number(o) and o<=1, 'a share in (0,1]'),
@@ -571,6 +571,12 @@ def _name_of(registry, o): # under which it is found again, also in another proc
     return name
 
 # %% ../nbs/15_study.ipynb #71325e35
+def _suit(cfg, name, over): # a run before, and its network, are for pretexts that have the usual network
+    if not ('pretext' in over and cfg['first'] and 'first' not in over and _is_own(cfg['pretext'])): return
+    say_once(f"The preset {name} is for cgan: {cfg['pretext']} is trained as the first of its two runs")
+    own = {k:PRESETS['demo'][k] for k in ('first','blend','decoder_nf','stride','pretext_kw')} | cfg['first']
+    cfg |= {k:v for k,v in own.items() if k not in over}
+
 _FIT = {k:v for k,v in Task.presets['demo'].items() if k not in ('epochs','bs','lr')} # of every task
 
 def get_preset(
@@ -593,6 +599,7 @@ def get_preset(
     for k,v in over.items():
         _one_of('setting', k, cfg)
         cfg[k] = _changed(cfg, k, v)
+    _suit(cfg, name, over)
     return _checked(cfg, tasks)
 
 # %% ../nbs/15_study.ipynb #0568a508
@@ -714,7 +721,7 @@ _newer = ('mom','valid_pct','loss','adv','spectral','critic_layers','stride','de
 _older = ('arch','max_stride','size','limit','pretext','critic_nf','lambda_l1','epochs','bs','lr','schedule')
 
 def _color_settings(cfg): # newer ones only where they say something, so that older runs stay what they are
-    newer = {k:cfg[k] for k in _newer if cfg[k]!=PRESETS['demo'][k]}
+    newer = {k:cfg[k] for k in _newer if k in cfg and cfg[k]!=PRESETS['demo'][k]}
     return {k:cfg[k] for k in _older} | newer | (dict(start=_start_sum(cfg)) if cfg['start'] else {})
 
 # %% ../nbs/15_study.ipynb #9036770f
@@ -740,7 +747,7 @@ def pretrain(
         _fit(learn, cfg|dict(log=out/'log.csv', lr=None), [cp], 'pretrain  ', start)
     if rank_distrib(): return None
     if cfg['blend']<1: _blend(learn.model.generator, cfg)
-    res = _finish_pretrain(learn, dls, out, cfg, seed, cp.asked[:-1])
+    res = _finish_pretrain(learn, dls, out, cfg, seed, cp)
     return res | (dict(first=before) if before else {})
 
 # %% ../nbs/15_study.ipynb #eb3088fa
@@ -833,10 +840,10 @@ def _resumed(cp, learn, epochs): # epochs that are done
     return start
 
 # %% ../nbs/15_study.ipynb #9098fdb8
-def _finish_pretrain(learn, dls, out, cfg, seed, before): # score, save; `before`: epochs asked for earlier
-    i,split = scored_split(dls)
+def _finish_pretrain(learn, dls, out, cfg, seed, cp): # score, save
+    (i,split),before = scored_split(dls),cp.asked[:-1] # epochs asked for earlier
     paints = learn.loss_func.pretext.paints
-    res = (learn.score(i) if paints else _last_values(learn)) | dict(split=split)
+    res = learn.score(i)|dict(split=split) if paints else _last_values(learn, cp.rows)|dict(split='val')
     _check_scores(res.get('psnr', {}) | res, 'pretrain')
     if hasattr(learn, 'probe'): res['probe'] = learn.probe.rows
     info = dict(epochs=cfg['epochs'], seed=seed, label_free=getattr(learn, 'label_free', True))
@@ -848,8 +855,8 @@ def _finish_pretrain(learn, dls, out, cfg, seed, before): # score, save; `before
     return res
 
 # %% ../nbs/15_study.ipynb #667afd9b
-def _last_values(learn): # of a pretext that paints nothing: its metrics on validation pictures
-    rows = [o for o in learn.recorder.values if len(o)]
+def _last_values(learn, rows=()): # of a pretext that paints nothing: its metrics on validation pictures
+    rows = [o[1:] for o in rows] or [o for o in learn.recorder.values if len(o)] # `rows`: of a checkpoint
     return dict(zip(learn.recorder.metric_names[1:-1], map(float, rows[-1] if rows else [])))
 
 def _shown_pictures(learn, dl, n=64): # of a random sample, best to worst at equal steps; and the previews
@@ -1482,6 +1489,7 @@ _may_grow = ('seeds','arms','budgets','tasks','protocols','labels','bodies','sam
 def _same_config(out, cfg): # an interrupted study goes on only with the settings it began with; it may grow
     fn,cfg = out/'config.json',{k:v for k,v in cfg.items() if k not in _may_grow}
     old = load_json(fn, 'list of settings') if fn.exists() and any((out/'units').glob('*.json')) else {}
+    if old.get('stride')==1 and cfg.get('stride') is None: del old['stride'] # the default of before
     if diff := [k for k in cfg if k in old and _differs({k:old[k], '':1}, {k:cfg[k], '':1})]:
         raise UserError(f"{out} holds a study with other settings ({', '.join(diff)}): use another --out, "
                         "or delete it to start anew")
@@ -1523,8 +1531,9 @@ def _study_body(run, cfg): # the body, with the decoder beside it where there is
     return body
 
 def _is_own(name): # has the pretext a network of its own?
-    try: return find_name(PRETEXTS, name, load=False).network is not Pretext.network
+    try: kind = find_name(PRETEXTS, name, load=False)
     except UserError: return True # of a module that is not here
+    return getattr(kind, 'network', None) is not Pretext.network
 
 def _has_plain_decoder(card): # one whose blocks are those that a mask wants
     p = card.get('pretext')
