@@ -442,7 +442,7 @@ def show_results(self:ColorizeLearner,
     "fastai's `show_results`, for pretexts that paint"
     p = self.loss_func.pretext
     if not p.paints: raise UserError(f'no color: {type(p).__name__} paints nothing')
-    return Learner.show_results(self, ds_idx, dl, max_n, **kwargs)
+    Learner.show_results(self, ds_idx, dl, max_n, **kwargs)
 
 # %% ../nbs/10_learner.ipynb #c8ad9c95
 @patch
