@@ -6,7 +6,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ini = configparser.ConfigParser(delimiters=['=']); ini.read(ROOT/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
-MODULES = [re.sub(r'^\d+_', '', p.stem) for p in sorted(ROOT.glob('nbs/[0-9]*_*.ipynb'))]
+MODULES = [re.sub(r'^\d+[a-z]?_', '', p.stem) for p in sorted(ROOT.glob('nbs/[0-9]*_*.ipynb'))]
 
 def run(*args, **kwargs):
     r = subprocess.run([str(o) for o in args], capture_output=True, text=True, **kwargs)
