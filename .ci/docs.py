@@ -81,7 +81,7 @@ def source_pages(out, cfg):
     from pygments.lexers import PythonLexer
     fmt = HtmlFormatter(linenos='inline', lineanchors='L', anchorlinenos=True, style='default')
     dark = HtmlFormatter(style='github-dark').get_style_defs('.highlight')
-    css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} .highlight{{overflow-x:auto;font-size:.85rem}}
+    css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} h1{{overflow-wrap:anywhere}} .highlight{{overflow-x:auto;font-size:.85rem}}
 {fmt.get_style_defs('.highlight')} .highlight pre a,.highlight pre .linenos{{color:#6b7280;text-decoration:none}} :target{{background:#fde68a}}
 @media (prefers-color-scheme:dark){{body{{background:#0d1117;color:#e6edf3}} a{{color:#79b8ff}}
 {dark}}}'''
