@@ -620,6 +620,8 @@ def _body_arms(cfg): # name to arm, of the setting `bodies`
                                   freeze=freeze_body, body=name))
     return {a.name:a for a in map(get_arm, res)}
 
+_NO_LABELS = 'protocols need labels by picture: add multilabel to the tasks, or ask for none'
+
 def _checked(cfg, tasks): # what was typed can work, as far as can be said without data
     _check(cfg)
     _check_tune(cfg['tune'])
@@ -632,6 +634,7 @@ def _checked(cfg, tasks): # what was typed can work, as far as can be said witho
     for o in cfg['arms']: get_arm(o)
     _body_arms(cfg)
     for o in cfg['protocols']: _object(PROTOCOLS, get_protocol(o))
+    if cfg['protocols'] and not any(t.probes for t in tasks): raise UserError(_NO_LABELS)
     if cfg['probe']: get_protocol(cfg['probe'])
     if cfg['max_stride'] is None: cfg['max_stride'] = default_stride(cfg['size'])
     return cfg
@@ -1339,7 +1342,7 @@ class _Judge(_Work): # puts bodies to protocols
     def judged(self): # the task whose pictures and labels are asked about
         t = first(k for k in self.tasks if self.task(k).probes)
         if t: return t
-        raise UserError('protocols need labels by picture: add multilabel to the tasks, or ask for none')
+        raise UserError(_NO_LABELS)
     def of(self, u): return {}
     def __call__(self, u):
         b = self.body()
