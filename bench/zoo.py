@@ -57,10 +57,11 @@ def judge(args):
     "Every body by every protocol on every data set, a file a score, so that it can go on; then the table"
     import numpy as np
     from colorfast.data import MultilabelDataLoaders, source_dls
-    from colorfast.files import file_sha256
+    from colorfast.files import file_sha256, weights_file
     from colorfast.protocols import get_protocol
     from colorfast.transfer import load_body, scratch_body
-    todo = {f'{b}/{d.name}':d for b in EPOCHS for d in sorted((Path(args.out)/b).glob('*-*')) if body_file(d)}
+    files = {f'{b}/{d.name}':weights_file(d, ('body','colorizer')) for b in EPOCHS for d in sorted((Path(args.out)/b).glob('*-*'))}
+    todo = {k:f for k,f in files.items() if f.exists()}
     seeds,vocab = [int(o) for o in args.seeds.split(',')],{}
     classes = {k:v.split(',') for k,v in (o.split('=', 1) for o in args.classes)}
     for name,folder in (o.split('=', 1) for o in args.data):
@@ -70,26 +71,20 @@ def judge(args):
         vocab[name] = list(dls.vocab)
         for p,key in itertools.product(args.protocols.split(','), [f'{r}-{o}' for r in RANDOM for o in seeds]+list(todo)):
             fn = Path(args.out)/'judged'/name/p/f"{key.replace('/','-')}.npz"
-            sha = file_sha256(body_file(todo[key])) if key in todo else ''
+            sha = file_sha256(todo[key]) if key in todo else ''
             if fn.exists() and str(np.load(fn)['sha'])==sha: continue
             began,(kind,seed) = time.time(),(key.rsplit('-', 1)[0],int(key.rsplit('-', 1)[1]))
-            arch = load_body(body_file(todo[key])) if key in todo else scratch_body(RANDOM[kind], 8)
-            protocol = get_protocol(p)
-            protocol.split = 2
-            scores,arrays = protocol(arch, dls, seed=seed)
+            arch = load_body(todo[key]) if key in todo else scratch_body(RANDOM[kind], 8)
+            scores,arrays = get_protocol(p, split=2)(arch, dls, seed=seed)
             fn.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(fn, score=next(iter(scores.values())), sha=sha, **{k:v for k,v in arrays.items() if k in ('preds','targs','pairs')})
             print(f"zoo  {name} {p} {key}  {100*next(iter(scores.values())):.1f}  {time.time()-began:.0f} s", flush=True)
     Path(args.json).write_text(json.dumps(table(Path(args.out), vocab, classes), indent=1))
 
-def body_file(run):
-    "The body in a run's folder, or None"
-    return next((f for f in (run/'body.safetensors', run/'colorizer.safetensors') if f.exists()), None)
-
 def table(out, vocab, classes):
     "Of each data set, protocol and method: the mean over seeds, the gain over random bodies with two intervals, and what its training took"
     import numpy as np
-    from colorfast.metrics import map_ci, mean_ap
+    from colorfast.metrics import map_ci, mean_ap, t_ci
     res = dict(runs=runs(out), scores=[])
     for d in sorted(o for k in vocab for o in out.glob(f'judged/{k}/*')):
         name = d.parent.name
@@ -109,20 +104,12 @@ def table(out, vocab, classes):
             pair = [k for k in mine if k in base]
             if m not in RANDOM and pair:
                 gains = [value(mine[k])-value(base[k]) for k in pair]
-                row |= dict(gain=float(np.mean(gains)), seeds_ci95=over_seeds(gains))
+                row |= dict(gain=float(np.mean(gains)), seeds_ci95=t_ci(gains)['ci95'])
                 if all('preds' in mine[k] for k in pair):
                     ci = map_ci(np.concatenate([arrays(mine[k])[0] for k in pair]), arrays(mine[pair[0]])[1], base=np.concatenate([arrays(base[k])[0] for k in pair]))
                     row |= dict(pictures_ci95=[100*o for o in ci['ci95']])
             res['scores'].append(row)
     return res
-
-def over_seeds(gains):
-    "Student's interval of a mean; None of a single one"
-    import numpy as np
-    from scipy.stats import t
-    if len(gains)<2: return None
-    half = t.ppf(.975, len(gains)-1)*np.std(gains, ddof=1)/len(gains)**.5
-    return [float(np.mean(gains)-half), float(np.mean(gains)+half)]
 
 def runs(out):
     "Of each run its seconds, and where it paints its colors beside the do-nothing rows"

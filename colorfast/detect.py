@@ -185,10 +185,6 @@ def _rows(found, h, w, first, k=100): # `(bs,k,6)`
 # %% ../nbs/12_detect.ipynb #79a2c1ac
 class DetectLearner(Learner):
     "A `Learner` whose model gets the true boxes, too, and gives its losses itself, the last as `terms`."
-    def create_opt(self):
-        "As fastai does, with plain lists of numbers, which a checkpoint can hold"
-        super().create_opt()
-        self.opt.hypers = [dict(o) for o in self.opt.hypers]
     def _do_one_batch(self):
         self.pred,self.terms = self.model(*self.xb, *self.yb)
         if self.pred is None: self.pred = torch.stack([o.detach() for o in self.terms.values()])

@@ -526,6 +526,10 @@ def _made_with(learn, seed, settings): # what two runs must have in common to be
     if p is not None: known['pretext'] = dict(name=path_of(type(p), PRETEXTS), settings=p.settings())
     return json.loads(json.dumps(plain_numbers(known | (settings or {})), default=str))
 
+def _opt_state(opt): # with Python's lists and numbers in place of fastai's and numpy's, which no file may hold
+    s = opt.state_dict()
+    return s | dict(hypers=plain_numbers(list(s['hypers']))) if 'hypers' in s else s
+
 def _has_state(cb): return hasattr(type(cb), 'state_dict') # of its own: others lend the model's
 
 def _same_run(fn, was, now): # refuse to go on as another
@@ -569,7 +573,7 @@ def after_epoch(self:Checkpoint):
     smooth = avg.count,torch.as_tensor(avg.val).as_subclass(Tensor).cpu()
     state = dict(epoch=e, rows=self.rows, smooth=smooth, asked=self.asked,
                  settings=_made_with(self.learn, self.seed, self.settings),
-                 model=get_model(self.model).state_dict(), opt=self.opt.state_dict(),
+                 model=get_model(self.model).state_dict(), opt=_opt_state(self.opt),
                  cbs={o.name:o.state_dict() for o in self.learn.cbs if _has_state(o)})
     try: save_torch(state, self.fn)
     except OSError as err: warn(f'no checkpoint of epoch {e}, the one before is kept: {err.strerror or err}')

@@ -51,14 +51,14 @@ class Perceptual(Pretext):
 
 # %% ../nbs/09e_looks.ipynb #f9b334eb
 @patch
-def _look(self:Perceptual, device='cpu'): # the trunk, built when it is first asked for
+def _look(self:Perceptual): # the trunk, built when it is first asked for
     if self._trunk is None:
         trunk = get_trunk(self.trunk, self.size, self.weights_fn)
         if self.sha256 not in (None, trunk.sha256):
             raise UserError(f'the weights of {self.trunk} have the sha256 {trunk.sha256}, expected '
                             f'{self.sha256}: give the file of the first run as weights_fn')
         self._trunk = trunk
-    return self._trunk.to(device)
+    return self._trunk
 
 # %% ../nbs/09e_looks.ipynb #539b1683
 @patch
@@ -73,7 +73,7 @@ def terms(self:Perceptual,
     if l is None: raise UserError('a perceptual loss needs the lightness, and found none')
     l,ab = at_stride(l, self.stride),at_stride(ab, self.stride)
     fake,real = l_ab2rgb(l, self.base.decodes(pred)),l_ab2rgb(l, ab)
-    d = perceptual_distance(self._look(pred.device), fake, real, self.layers)
+    d = perceptual_distance(self._look(), fake, real, self.layers)
     return res | dict(perceptual=d if reduction=='none' else d.mean())
 
 @patch

@@ -119,6 +119,16 @@ def test_imports_stand_alone(path):
         if (len(kinds) == 2 or (inside and path in API)) and not c.export and 'nbdev_export()' not in c.src: bad.append(str(c))
     assert not bad, f'cells that mix imports with other code; give the imports a cell of their own:{show(bad)}'
 
+@each
+def test_temporary_folders(path):
+    "A kernel that ends leaves behind what nobody removed: CI measures it, and this names the notebook."
+    def pairs(o): return zip(o.targets[0].elts, o.value.elts) if isinstance(o.value, ast.Tuple) and isinstance(o.targets[0], ast.Tuple) else [(o.targets[0], o.value)]
+    made = [p for c in cells(path) if c.code and not c.export for o in ast.walk(c.tree()) if isinstance(o, ast.Assign) for p in pairs(o)]
+    kept = {ast.unparse(n) for n,v in made if re.search(r'tempfile\.(mkdtemp|TemporaryDirectory)\(', ast.unparse(v))}
+    src = '\n'.join(c.src for c in cells(path) if c.code)
+    bad = [o for o in sorted(kept) if not re.search(rf'rmtree\({o}\b|\b{o}\.cleanup\(', src)]
+    assert not bad, f'temporary folders that are not removed: {bad}; end with shutil.rmtree(NAME) or NAME.cleanup()'
+
 @api
 def test_house(path):
     "A room imports only rooms above it, at the top or inside a function."
