@@ -526,7 +526,7 @@ def _made_with(learn, seed, settings): # what two runs must have in common to be
     if p is not None: known['pretext'] = dict(name=path_of(type(p), PRETEXTS), settings=p.settings())
     return json.loads(json.dumps(plain_numbers(known | (settings or {})), default=str))
 
-def _opt_state(opt): # with Python's lists and numbers in place of fastai's and numpy's, which no file may hold
+def _opt_state(opt): # with plain lists and numbers in place of fastai's and numpy's, which no file may hold
     s = opt.state_dict()
     return s | dict(hypers=plain_numbers(list(s['hypers']))) if 'hypers' in s else s
 
