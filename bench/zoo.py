@@ -1,15 +1,18 @@
 """Which task teaches most? Every pretext on the same body and photographs, then every body before the same judges.
 
-python bench/zoo.py pretrain DATA --out OUT [--budget small|large] [--seeds 0,1,2] [--methods a,b] [--threads 1]
+python bench/zoo.py pretrain DATA --out OUT [--budget small|time|large] [--seeds 0,1,2] [--methods a,b] [--threads 1]
 python bench/zoo.py judge OUT --data NAME=FOLDER [NAME=FOLDER ...] [--classes NAME=a,b ...] [--protocols linear,lowshot] [--json FILE]
+python bench/zoo.py steps [FOLDER] [--batches 10] [--repeats 5] [--threads 1] [--json FILE]
 
 DATA is a folder of photographs without labels; the study has 100 of each class of Tiny ImageNet, 20,000 in all. Each method
 trains resnet18 up to stride 8 at 64 px with batches of 32, one cycle and an average of the weights; --budget small
-shows every photograph once, large five times. OUT/BUDGET/METHOD-SEED holds a run; one that is there is not done again, one
+shows every photograph once, large five times; time shows each method as many as it takes for about as long as a small run
+of the slower ones (bins, hypercolumn and byol, whose small runs count there, too). OUT/BUDGET/METHOD-SEED holds a run; one that is there is not done again, one
 that was interrupted goes on. judge reads every body in OUT, scores it on the test photographs of each data set by each
 protocol, with random bodies of the same network and input beside them (split-brain's sees color), and keeps each score as
-soon as it is there; a body that changed is scored again. Seconds are those of the last call for a run that went on."""
-import argparse, itertools, json, time, warnings
+soon as it is there; a body that changed is scored again. steps times a training step of each method
+in turns with the conditional GAN's, as it comes (stride 1) and as here (stride 4); without FOLDER on made-up pictures. Seconds are those of the last call for a run that went on."""
+import argparse, itertools, json, math, statistics, tempfile, time, warnings
 from pathlib import Path
 
 BASE = dict(arch='resnet18', size=64, bs=32, lr=2e-3, mom=.9, ema=.99, valid_pct=.02)
@@ -26,7 +29,8 @@ METHODS = dict( # name to settings of `colorfast pretrain`
     autoencoder=dict(pretext='autoencoder'),
     simclr=dict(pretext='simclr'),
     byol=dict(pretext='byol'))
-EPOCHS = dict(small=1, large=5)
+EPOCHS = dict(small=1, time=1, large=5)
+TIME = dict(regression=2, l1=2, cgan=2, splitbrain=3, splitbrain_regression=3, autoencoder=1.4, simclr=1.25, rotation=.65) # epochs: small runs took 107 to 474 s, the three slower ones 260 to 309
 RANDOM = dict(random='resnet18', random_split='split/resnet18') # what each method's body is held against
 
 def main():
@@ -36,11 +40,13 @@ def main():
     a.add_argument('--seeds', default='0,1,2'); a.add_argument('--methods', default=','.join(METHODS)); a.add_argument('--threads', type=int, default=1)
     a = sub.add_parser('judge'); a.add_argument('out'); a.add_argument('--data', nargs='+', required=True); a.add_argument('--classes', nargs='*', default=[])
     a.add_argument('--protocols', default='linear'); a.add_argument('--seeds', default='0,1,2'); a.add_argument('--threads', type=int, default=1); a.add_argument('--json', required=True)
+    a = sub.add_parser('steps'); a.add_argument('data', nargs='?'); a.add_argument('--batches', type=int, default=10); a.add_argument('--repeats', type=int, default=5)
+    a.add_argument('--threads', type=int, default=1); a.add_argument('--json')
     args = p.parse_args()
     warnings.simplefilter('ignore')
     import torch
     torch.set_num_threads(args.threads)
-    (pretrain if args.verb=='pretrain' else judge)(args)
+    dict(pretrain=pretrain, judge=judge, steps=steps)[args.verb](args)
 
 def pretrain(args):
     "One run after another, seeds first, so that what is there is complete"
@@ -48,10 +54,17 @@ def pretrain(args):
     for seed,name in itertools.product(map(int, args.seeds.split(',')), args.methods.split(',')):
         out = Path(args.out)/args.budget/f'{name}-{seed}'
         if (out/'results.json').exists(): continue
-        cfg = get_preset('demo', **BASE|METHODS[name]|dict(epochs=EPOCHS[args.budget]))
+        if args.budget=='time' and name not in TIME: continue
+        cfg = get_preset('demo', **BASE|METHODS[name]|shown(args.budget, name))
         began = time.time()
         run_pretrain(args.data, out, cfg, seed=seed, resume=(out/'checkpoint.pth').exists())
         print(f'zoo  {out.name}  {time.time()-began:.0f} s', flush=True)
+
+def shown(budget, name):
+    "Epochs, and which share of the photographs is kept out of training so that they make a part of an epoch"
+    n = TIME[name] if budget=='time' else EPOCHS[budget]
+    epochs = math.ceil(n)
+    return dict(epochs=epochs, valid_pct=1-(1-BASE['valid_pct'])*n/epochs)
 
 def judge(args):
     "Every body by every protocol on every data set, a file a score, so that it can go on; then the table"
@@ -122,5 +135,40 @@ def runs(out):
         if 'psnr' in c: row |= {k:c[k] for k in ('psnr','ssim','delta_e','colorfulness','grey','mean_color') if k in c}
         res[f'{f.parent.parent.name}/{f.parent.name}'] = row
     return res
+
+def steps(args):
+    "A training step of each method in turns with the conditional GAN's, as a ratio of times; the median of several"
+    import os
+    with tempfile.TemporaryDirectory(prefix='colorfast') as tmp:
+        os.environ['COLORFAST_CACHE'] = f'{tmp}/cache'
+        from data import made_up
+        from train_step import turn
+        from fastai.vision.all import get_image_files
+        n = BASE['bs']*args.batches
+        files = sorted(get_image_files(args.data) if args.data else made_up(Path(tmp)/'pics', n+BASE['bs']).iterdir())
+        if len(files)<n+BASE['bs']: raise SystemExit(f"zoo: {len(files)} pictures found, expected at least {n+BASE['bs']}")
+        looks = {f'perceptual_{o}':dict(pretext='perceptual', stride=o) for o in (1,2)}
+        ways = dict(whole=dict(pretext='cgan', stride=1)) | METHODS | looks
+        learns = {k:learner(files[:n+BASE['bs']], n, kw) for k,kw in ways.items()}
+        took = {k:[] for k in ways}
+        for r in range(args.repeats+1):
+            for k,o in learns.items():
+                rate = turn(o, BASE['bs'])[0]
+                if r: took[k].append(1/rate)
+        res = {k:{f'of_{b}':statistics.median(x/y for x,y in zip(took[k], took[a])) for b,a in (('whole','whole'),('cgan','cgan'))} for k in ways}
+    print(f"a step of {BASE['bs']} pictures of {BASE['size']} px, in steps of the conditional GAN: at stride 1, and as here at stride 4")
+    for k,o in res.items(): print(f"  {k:22} {o['of_whole']:5.2f}   {o['of_cgan']:5.2f}")
+    if args.json: Path(args.json).write_text(json.dumps(dict(batches=args.batches, repeats=args.repeats, threads=args.threads, steps=res), indent=1))
+
+def learner(files, n, kw):
+    "As `pretrain` makes it, on these pictures: `n` of them to train with"
+    from colorfast.data import ColorizeDataLoaders
+    from colorfast.learner import EMA, colorize_learner
+    from colorfast.models import get_arch
+    from colorfast.pretext import PRETEXTS
+    from colorfast.study import get_preset
+    cfg = get_preset('demo', **BASE|kw)
+    dls = ColorizeDataLoaders.from_files(files, valid_pct=(len(files)-n)/len(files), size=BASE['size'], bs=BASE['bs'], drop_gray=0)
+    return colorize_learner(dls, get_arch(BASE['arch']), PRETEXTS[cfg['pretext']].from_settings(cfg), lr=cfg['lr'], metrics=[], cbs=EMA(BASE['ema']))
 
 if __name__=='__main__': main()
