@@ -1,7 +1,7 @@
 """Which task teaches most? Every pretext on the same body and photographs, then every body before the same judges.
 
 python bench/zoo.py pretrain DATA --out OUT [--budget small|time|large] [--seeds 0,1,2] [--methods a,b] [--threads 1]
-python bench/zoo.py judge OUT --data NAME=FOLDER [NAME=FOLDER ...] [--classes NAME=a,b ...] [--protocols linear,lowshot] [--json FILE]
+python bench/zoo.py judge OUT --data NAME=FOLDER [NAME=FOLDER ...] [--classes NAME=a,b ...] [--protocols linear,lowshot] [--match '-0$'] [--json FILE]
 python bench/zoo.py steps [FOLDER] [--batches 10] [--repeats 5] [--threads 1] [--json FILE]
 
 DATA is a folder of photographs without labels; the study has 100 of each class of Tiny ImageNet, 20,000 in all. Each method
@@ -12,7 +12,7 @@ that was interrupted goes on. judge reads every body in OUT, scores it on the te
 protocol, with random bodies of the same network and input beside them (split-brain's sees color), and keeps each score as
 soon as it is there; a body that changed is scored again. steps times a training step of each method
 in turns with the conditional GAN's, as it comes (stride 1) and as here (stride 4); without FOLDER on made-up pictures. Seconds are those of the last call for a run that went on."""
-import argparse, itertools, json, math, statistics, tempfile, time, warnings
+import argparse, itertools, json, math, re, statistics, tempfile, time, warnings
 from pathlib import Path
 
 BASE = dict(arch='resnet18', size=64, bs=32, lr=2e-3, mom=.9, ema=.99, valid_pct=.02)
@@ -55,7 +55,7 @@ def main():
     a = sub.add_parser('pretrain'); a.add_argument('data'); a.add_argument('--out', required=True); a.add_argument('--budget', choices=EPOCHS, default='small')
     a.add_argument('--seeds', default='0,1,2'); a.add_argument('--methods', default=','.join(METHODS)); a.add_argument('--threads', type=int, default=1)
     a = sub.add_parser('judge'); a.add_argument('out'); a.add_argument('--data', nargs='+', required=True); a.add_argument('--classes', nargs='*', default=[])
-    a.add_argument('--protocols', default='linear'); a.add_argument('--seeds', default='0,1,2'); a.add_argument('--threads', type=int, default=1); a.add_argument('--json', required=True)
+    a.add_argument('--protocols', default='linear'); a.add_argument('--match', default='', help='judge the bodies whose name has this regular expression'); a.add_argument('--threads', type=int, default=1); a.add_argument('--json', required=True)
     a = sub.add_parser('steps'); a.add_argument('data', nargs='?'); a.add_argument('--batches', type=int, default=10); a.add_argument('--repeats', type=int, default=5)
     a.add_argument('--threads', type=int, default=1); a.add_argument('--json')
     args = p.parse_args()
@@ -91,14 +91,14 @@ def judge(args):
     from colorfast.transfer import load_body, scratch_body
     files = {f'{b}/{d.name}':weights_file(d, ('body','colorizer')) for b in EPOCHS for d in sorted((Path(args.out)/b).glob('*-*'))}
     todo = {k:f for k,f in files.items() if f.exists()}
-    seeds,vocab = [int(o) for o in args.seeds.split(',')],{}
+    vocab = {}
     classes = {k:v.split(',') for k,v in (o.split('=', 1) for o in args.classes)}
     for name,folder in (o.split('=', 1) for o in args.data):
         dls = source_dls(MultilabelDataLoaders, folder, size=BASE['size'], bs=64)
         unknown = set(classes.get(name, []))-set(dls.vocab)
         if unknown: raise SystemExit(f'zoo: {folder} has no classes {sorted(unknown)}')
         vocab[name] = list(dls.vocab)
-        keys = [f'{r}-{o}' for r in RANDOM for o in seeds]+list(todo)
+        keys = [o for o in [f'{r}-{s}' for r in RANDOM for s in range(3)]+list(todo) if re.search(args.match, o)]
         halves = {f"{o.rsplit('-', 1)[0]}_{h}-{o.rsplit('-', 1)[1]}":(o,h) for o in keys if 'split' in o for h in HALVES}
         for p,key in itertools.product(args.protocols.split(','), keys+list(halves)):
             fn = Path(args.out)/'judged'/name/p/f"{key.replace('/','-')}.npz"
