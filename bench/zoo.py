@@ -98,9 +98,10 @@ def judge(args):
         unknown = set(classes.get(name, []))-set(dls.vocab)
         if unknown: raise SystemExit(f'zoo: {folder} has no classes {sorted(unknown)}')
         vocab[name] = list(dls.vocab)
-        keys = [o for o in [f'{r}-{s}' for r in RANDOM for s in range(3)]+list(todo) if re.search(args.match, o)]
+        keys = [f'{r}-{o}' for r in RANDOM for o in range(3)]+list(todo)
         halves = {f"{o.rsplit('-', 1)[0]}_{h}-{o.rsplit('-', 1)[1]}":(o,h) for o in keys if 'split' in o for h in HALVES}
-        for p,key in itertools.product(args.protocols.split(','), keys+list(halves)):
+        keys = [o for o in keys+list(halves) if re.search(args.match, o)]
+        for p,key in itertools.product(args.protocols.split(','), keys):
             fn = Path(args.out)/'judged'/name/p/f"{key.replace('/','-')}.npz"
             whole,half = halves.get(key, (key,None))
             sha = file_sha256(todo[whole]) if whole in todo else ''
