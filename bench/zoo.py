@@ -113,7 +113,13 @@ def judge(args):
             fn.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(fn, score=next(iter(scores.values())), sha=sha, **{k:v for k,v in arrays.items() if k in ('preds','targs','pairs')})
             print(f"zoo  {name} {p} {key}  {100*next(iter(scores.values())):.1f}  {time.time()-began:.0f} s", flush=True)
-    Path(args.json).write_text(json.dumps(table(Path(args.out), vocab, classes), indent=1))
+    Path(args.json).write_text(json.dumps(rounded(table(Path(args.out), vocab, classes)), indent=1))
+
+def rounded(o):
+    "Three digits behind the point are more than any of it is worth"
+    if isinstance(o, dict): return {k:rounded(v) for k,v in o.items()}
+    if isinstance(o, (list,tuple)): return [rounded(v) for v in o]
+    return round(o, 3) if isinstance(o, float) else o
 
 def half_of(arch, half, seed):
     "RGB to the features of one half of a split body"
@@ -188,9 +194,14 @@ def runs(out):
         r = json.loads(f.read_text())
         c,s = r['colorization'],r['environment']['seconds']
         row = dict(seconds=s.get('pretrain'))
-        if 'psnr' in c: row |= {k:c[k] for k in ('psnr','ssim','delta_e','colorfulness','grey','mean_color') if k in c}
+        if 'psnr' in c: row |= colors(c) | dict(gray=colors(c['grey']), mean_color=colors(c['mean_color']))
         res[f'{f.parent.parent.name}/{f.parent.name}'] = row
     return res
+
+def colors(c):
+    "What is said of painted colors: dB, dB of the pooled error, SSIM, color difference, share of the true colorfulness"
+    return dict(psnr=c['psnr']['avg'], pooled=c['psnr']['pooled'], ssim=c['ssim']['avg'], delta_e=c['delta_e']['avg'],
+                color=c['colorfulness']['prediction']/c['colorfulness']['truth'])
 
 def steps(args):
     "A training step of each method in turns with the conditional GAN's, as a ratio of times; the median of several"
