@@ -4,8 +4,8 @@ python nbs/teach.py gaps nbs/tutorials/colorize.ipynb [MORE ...] [--out FOLDER] 
 python nbs/teach.py slides nbs/tutorials/colorize.ipynb [MORE ...] [--out FOLDER] [--reveal ADDRESS]
 
 gaps writes NAME_gaps.ipynb. In its cells the arguments of a call are missing, one call a cell, where `____` stands: whoever
-fills them in gets the picture or number that is still below the cell. Answers under exercises are taken out. The tutorial itself
-is the key. --every 2 leaves every other call whole.
+fills them in gets the picture or number that is still below the cell. Answers under exercises are taken out, and the
+inside of solutions; the cell below one checks what is written there. The tutorial itself is the key. --every 2 leaves every other call whole.
 
 slides writes NAME.slides.html by nbconvert (reveal.js): a slide a section, a slide below it a figure or a table; of prose the first
 sentence, the rest in the speaker's notes (key S). --reveal names a folder or address of reveal.js where there is no network."""
@@ -51,6 +51,18 @@ def gap_of(src, names):
     start = src.index('(', place(call.func.end_lineno, call.func.end_col_offset))+1
     return start,place(call.end_lineno, call.end_col_offset)-1
 
+def is_solution(src): return bool(re.search(r'^#\|\s*code-summary:.*solution', src, re.M))
+
+def without_solution(src):
+    "A cell that solves an exercise, without its bodies: the first lines of its functions and what they promise stay"
+    tree,lines = ast.parse(src),src.splitlines()
+    if not tree.body or not all(isinstance(o, ast.FunctionDef) for o in tree.body): return GAP
+    made = []
+    for f in tree.body:
+        last = f.body[0].end_lineno if ast.get_docstring(f) else f.body[0].lineno-1
+        made += [*lines[f.lineno-1:last], f'    {GAP}', '']
+    return '\n'.join(made).strip()
+
 def with_gaps(nb, names, every=1):
     "A copy of a notebook with gaps, and how many"
     nb,n = deepcopy(nb),0
@@ -59,11 +71,13 @@ def with_gaps(nb, names, every=1):
         if c['cell_type']=='markdown':
             c['source'] = ANSWER.sub('', src)
             continue
-        if c['cell_type']!='code' or marks(src) & {'hide','code-fold','export','slow'}: continue
-        if not (at := gap_of(src, names)): continue
-        n += 1
-        if n%every: continue
-        c['source'] = src[:at[0]]+GAP+src[at[1]:]
+        if c['cell_type']=='code' and is_solution(src):
+            n += every
+            c['source'] = without_solution(src)
+        elif c['cell_type']!='code' or marks(src) & {'hide','code-fold','export','slow'}: continue
+        elif at := gap_of(src, names):
+            n += 1
+            if n%every==0: c['source'] = src[:at[0]]+GAP+src[at[1]:]
     return nb,n//every
 
 # ---------------------------------------------------------------- slides
