@@ -108,7 +108,7 @@ def _on_dask(backend, n, payload):
     from distributed import Client
     try: client = Client(backend.removeprefix('dask://'), timeout=10, set_as_default=False)
     except Exception as e:
-        raise UserError(f'{backend}: what answers there is no scheduler of Dask ({type(e).__name__})') from None
+        raise UserError(f'{backend}: what answers there is no Dask ({type(e).__name__}: {e!s:.120})') from None
     ended = threading.Event()
     try:
         _check_workers(client, backend)
@@ -137,7 +137,7 @@ def _on_ray(backend, n, payload):
     try:
         from ray.util.joblib.ray_backend import RayBackend
         class _Backend(RayBackend): supports_return_generator = True
-        yield dict(backend=_Backend(), n_jobs=-1)
+        yield dict(backend=_Backend(), n_jobs=int(ray.cluster_resources().get('CPU', 1)))
     finally: ray.shutdown()
 
 _PLACES = dict(local=_on_local, dask=_on_dask, ray=_on_ray)
