@@ -204,7 +204,7 @@ def _open(fn): # only where a desktop shows it
         webbrowser.open(Path(fn).resolve().as_uri())
 
 # %% ../nbs/18_cli.ipynb #79d7252b
-def _workers(n, threads=1): # runs at once: as asked for, else as cores allow, up to 4; a graphics card takes 1
+def _workers(n, threads=1): # at once: as asked for, else as cores allow, up to 4; a graphics card takes 1
     if n: return n
     import torch
     return 1 if torch.cuda.is_available() else min(4, max(1, torch.get_num_threads()//threads))

@@ -108,7 +108,7 @@ def _on_dask(backend, n, payload):
     from distributed import Client
     try: client = Client(backend.removeprefix('dask://'), timeout=10, set_as_default=False)
     except Exception as e:
-        raise UserError(f'{backend}: what answers there is no Dask ({type(e).__name__}: {e!s:.120})') from None
+        raise UserError(f'{backend}: what answers there is no Dask ({type(e).__name__}: {e!s:.99})') from None
     ended = threading.Event()
     try:
         _check_workers(client, backend)
