@@ -33,7 +33,7 @@ setup(
     package_data={cfg['lib_name']: ['weights/*.safetensors', 'weights/*.json']}, # shipped colorizers and their cards
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev','compare','looks')},
+    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev','compare','looks','cluster')},
     entry_points={
         'console_scripts': cfg['console_scripts'].split(),
         'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

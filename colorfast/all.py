@@ -20,6 +20,7 @@ from .transfer import *
 from .detect import *
 from .protocols import *
 from .inference import *
+from .units import *
 from .study import *
 from .figures import *
 from .report import *

@@ -204,10 +204,13 @@ def _open(fn): # only where a desktop shows it
         webbrowser.open(Path(fn).resolve().as_uri())
 
 # %% ../nbs/18_cli.ipynb #79d7252b
-def _workers(n): # runs at once: as many as asked for, else one a core, up to four; a graphics card takes one
+def _workers(n, threads=1): # at once: as asked for, else as cores allow, up to 4; a graphics card takes 1
     if n: return n
     import torch
-    return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
+    return 1 if torch.cuda.is_available() else min(4, max(1, torch.get_num_threads()//threads))
+
+def _how(a): # units are done
+    return dict(workers=_workers(a.workers, a.threads), backend=a.backend, threads=a.threads)
 
 # %% ../nbs/18_cli.ipynb #26940f83
 def _scenes(a):
@@ -233,14 +236,14 @@ def _transfer(a):
         from colorfast.transfer import load_body
         a.size = load_body(a.body).card.get('size')
     cfg = _settings(a, tasks=[a.task], **{get_task(a.task).name:over})
-    _finish(a, run_transfer(a.task, a.data, a.body, a.out, cfg, a.kind, a.seeds, _workers(a.workers)))
+    _finish(a, run_transfer(a.task, a.data, a.body, a.out, cfg, a.kind, a.seeds, **_how(a)))
 
 # %% ../nbs/18_cli.ipynb #a386f467
 def _study(a):
     from colorfast.study import run_study
     cfg = _settings(a, a.preset, epochs=a.epochs, bs=a.bs, lr=a.lr, pretext=a.pretext)
-    kw = dict(colorize_kind=a.colorize_kind, downstream_kind=a.downstream_kind, workers=_workers(a.workers))
-    _finish(a, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, **kw))
+    kw = dict(colorize_kind=a.colorize_kind, downstream_kind=a.downstream_kind)
+    _finish(a, run_study(a.colorize_data, a.downstream_data, a.out, cfg, a.seeds, **kw, **_how(a)))
 
 def _demo(a):
     from colorfast.scenes import make_scenes
@@ -416,6 +419,8 @@ def _downstream(p, where): # options of everything that trains labelled tasks
     p.add_argument('--seeds', type=_count, default=1, help=_help(where, 'seeds'))
     p.add_argument('--workers', type=_count, help=_help(where, 'workers', False) +
                    '; default: one a core, up to four; with a graphics card one')
+    p.add_argument('--backend', default='local', help=_help(where, 'backend'))
+    p.add_argument('--threads', type=_count, default=1, help=_help(where, 'threads'))
     p.add_argument('--bodies', type=_named, nargs='+', action='extend', metavar='NAME=FILE',
                    help=_help('study.PRESETS.demo', 'bodies', False))
     p.add_argument('--tune-lr', type=_numbers, metavar='LR,LR',

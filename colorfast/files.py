@@ -338,7 +338,7 @@ def _card_of(fn, kinds): # of a pair that is there
 # %% ../nbs/00_files.ipynb #5d1da361
 def has_bars()->bool: # In a notebook or a terminal, and not in a worker process
     "Does somebody see progress bars?"
-    return (IN_NOTEBOOK or sys.stdout.isatty()) and not multiprocessing.parent_process()
+    return (IN_NOTEBOOK or sys.stdout.isatty()) and multiprocessing.current_process().name=='MainProcess'
 
 # %% ../nbs/00_files.ipynb #5591060f
 def with_bar(

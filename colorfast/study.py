@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['TASKS', 'ARMS', 'PAIR', 'PRESETS', 'Score', 'Task', 'scored_split', 'sample_of', 'Multilabel', 'Segment', 'Detect',
            'Arm', 'get_task', 'get_arm', 'get_preset', 'task_dls', 'pretrain', 'arms_of', 'task_learner',
-           'transfer_run', 'gains', 'scored_images', 'data_stamp', 'Store', 'run_units', 'task_loaders', 'labels_of',
-           'run_study', 'run_pretrain', 'run_transfer']
+           'transfer_run', 'gains', 'scored_images', 'data_stamp', 'Store', 'task_loaders', 'labels_of', 'run_study',
+           'run_pretrain', 'run_transfer']
 
 # %% ../nbs/15_study.ipynb #3a454527
-import contextlib, hashlib, inspect, io, itertools, json, math, multiprocessing, os, platform, re, shutil
-import signal, sys, threading, time, torch, torchvision, fastai
+import contextlib, hashlib, inspect, io, itertools, json, math, os, platform, re, shutil
+import sys, time, torch, torchvision, fastai
 import numpy as np
-from concurrent import futures
 from dataclasses import asdict, dataclass
 from typing import Iterator, NamedTuple
 from fastai.vision.all import *
@@ -31,6 +30,7 @@ from .learner import *
 from .transfer import *
 from .detect import *
 from .protocols import *
+from .units import *
 
 # %% ../nbs/15_study.ipynb #711d6957
 @dataclass
@@ -658,7 +658,7 @@ def _fit(learn, cfg, cbs=(), name='', start=0): # bars in a terminal; elsewhere 
             s.enter_context(learn.no_logging())
         fit = dict(flat=learn.fit, one_cycle=learn.fit_one_cycle)[cfg.get('schedule', 'one_cycle')]
         log = LineLog(cfg.get('log'), echo=not bars, prefix=name, start=start)
-        fit(cfg['epochs'], cfg.get('lr'), cbs=list(cbs)+[log], start_epoch=start)
+        fit(cfg['epochs'], cfg.get('lr'), cbs=[*cbs, log, StopUnwanted()], start_epoch=start)
     _check_trained(learn, name.strip())
 
 # %% ../nbs/15_study.ipynb #aa9ac9dd
@@ -1071,37 +1071,6 @@ def put(self:Store,
         with atomic(a) as tmp: np.savez_compressed(tmp, **arrays)
     save_json(res | (dict(made=made) if made else {}) | (dict(arrays=list(arrays)) if arrays else {}), j)
 
-# %% ../nbs/15_study.ipynb #e1d12c19
-_worker = {} # of a process that works for another
-def _begin(threads, work): # in a new process
-    signal.signal(signal.SIGINT, signal.SIG_IGN) # whoever began it ends it
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start() # nobody to work for
-    warnings.showwarning = lambda m, *args, **kw: print(f'note: {m}', file=sys.stderr)
-    torch.set_num_threads(threads)
-    _worker['work'] = work
-def _do(job): return job,_worker['work'](job)
-
-# %% ../nbs/15_study.ipynb #71cdb49b
-def run_units(
-    jobs:list, # What `work` is called with, one after the other
-    work:callable, # Does one job; with several workers it is pickled once for each
-    workers:int=1, # Processes at once, each with its share of the cores
-)->Iterator: # (job, result) when a job is done; with several workers in the order in which they end
-    "Do all jobs, here or in several processes."
-    if workers<2 or len(jobs)<2:
-        for o in jobs: yield o,work(o)
-        return
-    os.environ.setdefault('PYTHONWARNINGS', 'ignore::FutureWarning') # while workers import other libraries
-    begin = partial(_begin, max(1, torch.get_num_threads()//workers), work)
-    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context('spawn'), begin)
-    try:
-        for o in futures.as_completed([pool.submit(_do, j) for j in jobs]): yield o.result()
-    except BaseException:
-        for p in multiprocessing.active_children(): p.terminate()
-        raise
-    finally: pool.shutdown(cancel_futures=True)
-
 # %% ../nbs/15_study.ipynb #80def572
 _tune_seed = 1000 # none of the study's
 
@@ -1181,16 +1150,19 @@ def _check_sees(arm, body, base):
 
 # %% ../nbs/15_study.ipynb #c18efe11
 class _Work: # does units and stores them, here or in another process
-    def __init__(self, path, cfg, data, kind, make_body):
+    def __init__(self, path, cfg, data, kind, make_body, how=None):
         store_attr()
-        self.st,self.kept = Store(path),{}
+        self.how = how or dict(backend='local') # arguments of `run_units`
+        self.st,self.kept,self.quiet,self.expected = Store(path),{},False,None
         self.tasks = {get_task(o).name:o for o in cfg['tasks']}
         self.protocols = {get_protocol(o).name:o for o in cfg['protocols']}
         self.arms = {a.name:a for a in ARMS.values()} | {get_arm(o).name:o for o in cfg['arms']}
         self.arms |= _body_arms(cfg)
-    def __getstate__(self): # for a worker: the stamp goes along, what is large is read again
+    def __getstate__(self): # for a worker: bodies go along, pictures are read again
         arms = {k:k if k in ARMS else o for k,o in self.arms.items()}
-        return self.__dict__|dict(kept={k:v for k,v in self.kept.items() if k=='stamp'}, arms=arms)
+        kept = {k:v for k,v in self.kept.items() if k=='body' or k[0]=='body'}
+        data = Path(os.path.abspath(self.data))
+        return self.__dict__|dict(kept=kept, arms=arms, data=data, st=None, make_body=None, quiet=True)
     def once(self, key, f):
         if key not in self.kept: self.kept[key] = f()
         return self.kept[key]
@@ -1204,7 +1176,7 @@ class _Work: # does units and stores them, here or in another process
     def protocol(self, name): return self.once(('protocol',name), partial(get_protocol, self.protocols[name]))
     def dls(self, name):
         load = partial(task_loaders, self.task(name), self.data, self.kind, self.cfg)
-        with contextlib.redirect_stdout(io.StringIO() if multiprocessing.parent_process() else sys.stdout):
+        with contextlib.redirect_stdout(io.StringIO() if self.quiet else sys.stdout):
             return self.once(('dls',name), load) # to a worker nobody listens: what there is to say was said
     def sum(self, arm): # of the weights that an arm begins with
         if not arm.pretrained: return None
@@ -1229,20 +1201,65 @@ def done(self:_Work, unit): return self.st.has(unit.name, self.made(unit))
 def missing(self:_Work, units): # those that are not stored as they should be; says why
     why = {u:self.st.why(u.name, self.made(u)) for u in units if self.st.stored(u.name)}
     for reason,us in groupby([u for u in why if why[u]], why.get).items():
-        names = ', '.join(u.name for u in us[:3]) + (f' and {len(us)-3} more' if len(us)>3 else '')
-        print(f'done again, though stored: {names}: {reason}')
+        print(f'done again, though stored: {some_names([u.name for u in us], 3)}: {reason}')
     return [u for u in units if why.get(u, True)]
 
-# %% ../nbs/15_study.ipynb #d3361461
+# %% ../nbs/15_study.ipynb #4f9a622d
+def _listing(data): # number and hash of the files of a folder: names and sizes, for copies have other times
+    fs = sorted(f'{os.path.relpath(o, data)} {os.stat(o).st_size}' for o in _files(data))
+    return len(fs),_digest(fs)
+
+def _versions(): return dict(colorfast=__version__, torch=torch.__version__.partition('+')[0])
+
 @patch
-def run(self:_Work, units, workers, seconds): # what is missing; the time goes to each unit's stage
-    jobs = self.missing(units)
-    for t in dict.fromkeys(map(self.data_of, jobs)): self.dls(t) # errors in data come before hours of work
-    begin = time.time()
-    for u,_ in run_units(jobs, self, workers):
-        seconds[u.stage] = round(seconds.get(u.stage,0)+time.time()-begin, 1)
-        begin = time.time()
-        self.st.put('seconds', seconds)
+def ready(self:_Work): # in a worker: is there what is there where the study was begun?
+    if not self.expected: return
+    at,(versions,listing) = platform.node(),self.expected
+    if bad := [k for k,v in _versions().items() if v!=versions[k]]:
+        raise UserError(f'{at} has {bad[0]} {_versions()[bad[0]]}, expected {versions[bad[0]]} as where the '
+                        'study was begun: install the same version')
+    if not self.data.is_dir():
+        raise UserError(f'{at} has no folder {self.data}: the pictures have to be there, too, in a shared '
+                        'folder or as a copy in the same place')
+    if (found := _listing(self.data))!=listing:
+        raise UserError(f'{at} has other files in {self.data} ({found[0]}) than where the study was begun '
+                        f'({listing[0]}), expected the same names and sizes')
+
+# %% ../nbs/15_study.ipynb #d3361461
+class _Job(NamedTuple): # a unit, and what it is to be made of
+    unit:NamedTuple
+    made:dict
+    @property
+    def name(self): return self.unit.name
+
+@patch
+def run(self:_Work, units, seconds): # what is missing; the time goes to each unit's stage
+    units = self.missing(units)
+    for t in dict.fromkeys(map(self.data_of, units)): self.dls(t) # errors in data come before hours of work
+    for u in units: self.body_of(self.arm(u.arm)) # to go along
+    if units and self.how['backend']!='local': self.expected = _versions(),_listing(self.data)
+    begin,jobs = time.time(),[_Job(u, self.made(u)) for u in units]
+    with contextlib.closing(run_units(jobs, self, **self.how)) as done:
+        for job,res in done:
+            self.keep(job, **res)
+            seconds[job.unit.stage] = round(seconds.get(job.unit.stage,0)+time.time()-begin, 1)
+            begin = time.time()
+            self.st.put('seconds', seconds)
+
+# %% ../nbs/15_study.ipynb #a2b3862d
+def _device(): # in words
+    dev = default_device()
+    return torch.cuda.get_device_name(dev) if dev.type=='cuda' else f'{dev.type}, {platform.machine()}'
+
+@patch
+def keep(self:_Work, job, res, arrays, device, weights=None): # store what came
+    if weights: save_torch(weights, self.st.path/f'{job.unit.task}_{job.unit.arm}.pth')
+    self.st.put(job.name, res, arrays, job.made)
+    if self.how['backend']=='local': return
+    n = _devices(self.st)
+    self.st.put('devices', n|{device:n.get(device, 0)+1})
+
+def _devices(st): return st.get('devices')[0] if st.has('devices') else {} # to the units they did
 
 # %% ../nbs/15_study.ipynb #9adb93ad
 class _Train(_Work): # trains arms
@@ -1315,20 +1332,20 @@ def recipes(self:_Train, ns, seeds): # units of pairs that have one recipe, wher
 
 # %% ../nbs/15_study.ipynb #763aa67b
 @patch
-def __call__(self:_Train, u): # train a unit and store it
-    task,dls,c,trial = self.task(u.task),self.dls(u.task),self.of(u)['task_settings'],u.trial is not None
-    made = self.made(u)
+def __call__(self:_Train, job): # train a unit
+    u,c = job.unit,job.made['settings']['task_settings']
+    task,dls,trial = self.task(u.task),self.dls(u.task),u.trial is not None
     if u.n: c,dls = _longer(c, u.n, len(dls.train_ds)),dls.few(u.n, u.seed)
     tried = _trials(self.cfg)[u.trial] if trial else {}
     few = (f' of {u.n}' if u.n else '') + (f' like {u.recipe}' if u.recipe else '')
     name = f'tune {u.task} {u.arm} {tried}  ' if trial else f'{u.task} {u.arm} {u.seed}{few}  '
     arm = self.arm(u.arm)
     learn,scores,arrays = transfer_run(task, dls, self.body_of(arm), arm, c, u.seed, name, not trial)
-    if u.seed==0 and not u.n and not u.recipe:
-        save_torch(learn.model.state_dict(), self.st.path/f'{u.task}_{u.arm}.pth')
     if trial: res = tried|dict(valid=_main_metric(task, scores))
     else: res = scores|dict(epochs=c['epochs'], lr=c['lr'], n_train=len(dls.train_ds))
-    self.st.put(u.name, res, arrays, made)
+    kept = u.seed==0 and not u.n and not u.recipe
+    weights = {k:v.cpu() for k,v in learn.model.state_dict().items()} if kept else None
+    return dict(res=res, arrays=arrays, device=_device(), weights=weights)
 
 # %% ../nbs/15_study.ipynb #de15f913
 def _main_metric(task, scores): # what is tuned by, among the learner's metrics
@@ -1344,12 +1361,12 @@ class _Judge(_Work): # puts bodies to protocols
         if t: return t
         raise UserError(_NO_LABELS)
     def of(self, u): return {}
-    def __call__(self, u):
-        b = self.body()
+    def __call__(self, job):
+        u,b = job.unit,self.body()
         kw = dict(max_stride=b.max_stride, color=b.color, n_in=b.n_in)
         if not self.arm(u.arm).pretrained: b = Body(b.arch, **kw)
         scores,arrays = judge(b, self.dls(self.judged()), self.protocol(u.protocol), u.seed)
-        self.st.put(u.name, _check_scores(scores, u.name), arrays, self.made(u))
+        return dict(res=_check_scores(scores, u.name), arrays=arrays, device=_device())
 
 # %% ../nbs/15_study.ipynb #319ac5ad
 def _arm_card(a): # what of an arm decides a result
@@ -1467,11 +1484,9 @@ def _protocol_gain(protocol, base, ours): # of each score; of the first with its
 
 # %% ../nbs/15_study.ipynb #685a0dd9
 def _environment(seconds):
-    dev = default_device()
     versions = dict(colorfast=__version__, python=platform.python_version(), torch=torch.__version__,
                     torchvision=torchvision.__version__, fastai=fastai.__version__)
-    device = torch.cuda.get_device_name(dev) if dev.type=='cuda' else f'{dev.type}, {platform.machine()}'
-    return dict(versions=versions, device=device, threads=torch.get_num_threads(), seconds=seconds)
+    return dict(versions=versions, device=_device(), threads=torch.get_num_threads(), seconds=seconds)
 
 def _check_run(cfg, out, *data): # what can be said before data are read
     if not str(out): raise UserError("--out is '', expected a folder (. is the current one)")
@@ -1545,15 +1560,15 @@ def _has_plain_decoder(card): # one whose blocks are those that a mask wants
     return card.get('unet')==SlimUnet.__name__ and stride==1 and not card.get('unet_kw')
 
 # %% ../nbs/15_study.ipynb #109227e9
-def _run_units(train, seeds, workers, seconds): # every unit of a study that is missing
+def _run_units(train, seeds, seconds): # every unit of a study that is missing
     cfg,all_seeds = train.cfg,range(seeds)
     ns = [None]+list(cfg['budgets'])
-    train.run(train.units([None], [_tune_seed], range(len(_trials(cfg)))), workers, seconds)
-    train.run(train.units(ns, all_seeds, [None]), workers, seconds)
-    train.run(train.recipes(ns, all_seeds), workers, seconds)
-    judge = _Judge(*[getattr(train, k) for k in ('path','cfg','data','kind','make_body')])
+    train.run(train.units([None], [_tune_seed], range(len(_trials(cfg)))), seconds)
+    train.run(train.units(ns, all_seeds, [None]), seconds)
+    train.run(train.recipes(ns, all_seeds), seconds)
+    judge = _Judge(*[getattr(train, k) for k in ('path','cfg','data','kind','make_body','how')])
     arms = [a for a in PAIR if ARMS[a].serves(None, train.body(), {})]
-    judge.run([_Verdict(p,a,s) for p in judge.protocols for a in arms for s in all_seeds], workers, seconds)
+    judge.run([_Verdict(p,a,s) for p in judge.protocols for a in arms for s in all_seeds], seconds)
     return judge
 
 # %% ../nbs/15_study.ipynb #8a14b3f5
@@ -1565,6 +1580,7 @@ def _write_results(out, config, seconds, train=None, judge=None, seeds=0): # eve
         if r := _protocol_results(judge, seeds): res['protocols'] = r
         config = config|dict(labels=_labels(train))
     res |= dict(config=config, environment=_environment(seconds))
+    if d := _devices(st): res['environment']['devices'] = d # of units that a cluster did
     save_json(res, out/'results.json')
     return res
 
@@ -1581,21 +1597,24 @@ def run_study(
     seeds:int=1, # Pairs of downstream runs; the colorizer is trained once
     colorize_kind:str=None, # Kind of the data to color; None: recognised from its layout
     downstream_kind:str=None, # Kind of the labelled data; None: recognised from its layout
-    workers:int=1, # Downstream runs at once, each in a process with its share of the cores
+    workers:int=1, # Downstream runs at once on this machine, each in a process
+    backend:str='local', # Where: local, dask://HOST:PORT or ray://HOST:PORT
+    threads:int=1, # To compute with, for each downstream run; the scores depend on it a little
 )->dict: # As written to results.json
     "Pretrain, transfer in pairs over seeds, compare; what is done is not done again."
     cfg = cfg or get_preset()
     _check_run(cfg, out, colorize_data, downstream_data)
     _check_bodies(cfg)
     _check_pretext(cfg)
-    out = _begin_run(out)
+    check_backend(backend)
+    out,how = _begin_run(out),dict(workers=workers, backend=backend, threads=threads)
     config = cfg | dict(seeds=seeds, colorize_data=str(colorize_data), downstream_data=str(downstream_data),
-                        colorize_kind=colorize_kind, downstream_kind=downstream_kind)
+                        colorize_kind=colorize_kind, downstream_kind=downstream_kind, threads=threads)
     _same_config(out, config)
-    train = _Train(out/'units', cfg, downstream_data, downstream_kind, partial(_study_body, out, cfg))
+    train = _Train(out/'units', cfg, downstream_data, downstream_kind, partial(_study_body, out, cfg), how)
     seconds = _seconds(out)
     _color_unit(train, colorize_data, colorize_kind, out, seconds)
-    judge = _run_units(train, seeds, workers, seconds)
+    judge = _run_units(train, seeds, seconds)
     return _write_results(out, config, seconds, train, judge, seeds)
 
 # %% ../nbs/15_study.ipynb #a4d01e02
@@ -1630,7 +1649,9 @@ def run_transfer(
     cfg:dict=None, # Settings, see `get_preset`; None for the demo's
     kind:str=None, # Kind of data; None: recognised from its layout
     seeds:int=1, # Pairs of runs
-    workers:int=1, # Runs at once, each in a process with its share of the cores
+    workers:int=1, # Runs at once on this machine, each in a process
+    backend:str='local', # Where: local, dask://HOST:PORT or ray://HOST:PORT
+    threads:int=1, # To compute with, for each downstream run; the scores depend on it a little
 )->dict: # As written to results.json
     "Train one labelled task, from scratch and with a body beside it; what is done is not done again."
     name,task = _name_of(TASKS, task),get_task(task)
@@ -1642,11 +1663,12 @@ def run_transfer(
     cfg |= dict(arch=arch.arch, max_stride=arch.max_stride)
     _check_run(cfg, out, data)
     _check_bodies(cfg)
-    config = cfg|dict(task=task.name, data=str(data), kind=kind, body=str(body), seeds=seeds)
-    out = _begin_run(out)
+    check_backend(backend)
+    out,how = _begin_run(out),dict(workers=workers, backend=backend, threads=threads)
+    config = cfg|dict(task=task.name, data=str(data), kind=kind, body=str(body), seeds=seeds, threads=threads)
     _same_config(out, config)
-    train,seconds = _Train(out/'units', cfg, data, kind, make),_seconds(out)
-    judge = _run_units(train, seeds, workers, seconds)
+    train,seconds = _Train(out/'units', cfg, data, kind, make, how),_seconds(out)
+    judge = _run_units(train, seeds, seconds)
     return _write_results(out, config, seconds, train, judge, seeds)
 
 # %% ../nbs/15_study.ipynb #732eb20a

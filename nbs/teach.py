@@ -59,8 +59,10 @@ def without_solution(src):
     if not tree.body or not all(isinstance(o, ast.FunctionDef) for o in tree.body): return GAP
     made = []
     for f in tree.body:
+        one = f.body[0].lineno==f.lineno # all in one line
         last = f.body[0].end_lineno if ast.get_docstring(f) else f.body[0].lineno-1
-        made += [*lines[f.lineno-1:last], f'    {GAP}', '']
+        head = [lines[f.lineno-1].encode()[:f.body[0].col_offset].decode().rstrip()] if one else lines[f.lineno-1:last]
+        made += [*head, f'    {GAP}', '']
     return '\n'.join(made).strip()
 
 def with_gaps(nb, names, every=1):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS,LIB = ROOT/'nbs',ROOT/'colorfast'
 ROOMS = {'00':'files', '01':'color', '02':'images', '03':'scenes', '04':'sources', '05':'data', '06':'metrics', '06b':'perceptual',
          '07':'models', '08':'pretext', '09a':'bins', '09b':'hypercolumn', '09c':'splitbrain', '09d':'zoo', '09e':'looks', '10':'learner',
-         '11':'transfer', '12':'detect', '13':'protocols', '14':'inference', '15':'study', '16':'figures', '17':'report', '18':'cli'}
+         '11':'transfer', '12':'detect', '13':'protocols', '14':'inference', '14a':'units', '15':'study', '16':'figures', '17':'report', '18':'cli'}
 HOUSE = list(ROOMS.values()) # a room imports only from those before it
 API = [NBS/f'{i}_{o}.ipynb' for i,o in ROOMS.items()]
 ALL = [p for p in sorted(NBS.glob('**/*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(NBS).parts)]

@@ -1,14 +1,15 @@
 "Studies and their parts from inside one process: what is refused, what is done again, and what is never lost."
-import importlib.util, json, shutil, warnings
+import importlib.util, json, multiprocessing, os, shutil, signal, warnings
 from pathlib import Path
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from PIL import Image
 from colorfast.cli import main
 from colorfast.files import UserError, load_json, save_json
 from colorfast.scenes import make_scenes
 from colorfast.sources import RUN_MARK
-from colorfast.study import Store, data_stamp, get_preset, run_pretrain, run_transfer, run_units
+from colorfast.study import Store, data_stamp, get_preset, run_pretrain, run_transfer
 from colorfast.transfer import load_body
+from colorfast.units import run_units
 
 SMALL = ['--size', '32', '--bs', '16']
 
@@ -176,8 +177,13 @@ def test_settings_of_a_failed_start_do_not_bind(root, tmp_path, said):
     assert said(*args, root/'scenes', '--epochs', 2)[0]==0
     refused(said(*args, root/'scenes', '--epochs', 1), 'other settings', '--out')
 
-def test_units_in_several_processes():
-    assert dict(run_units([-3,4,-5], abs, workers=2))=={-3:3, 4:4, -5:5}
+def test_units_in_several_processes_of_which_one_is_killed(tmp_path):
+    mark = tmp_path/'mark'
+    def work(o):
+        if o==4 and not mark.exists(): mark.touch(); os.kill(os.getpid(), signal.SIGKILL)
+        assert multiprocessing.current_process().name!='MainProcess' # bars are for that one
+        return o*o,torch.get_num_threads()
+    assert dict(run_units([-3,4,-5], work, workers=2))=={o:(o*o,1) for o in (-3,4,-5)}
     with pytest.raises(TypeError): list(run_units([1,'a'], abs, workers=2))
 
 # ---------------------------------------------------------------- heads, classes that count, bodies, recipes

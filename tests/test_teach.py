@@ -26,7 +26,7 @@ def test_gaps(path, names):
             continue
         assert c.get('outputs')==o.get('outputs') # what one should see
         if teach.is_solution(src(o)):
-            assert teach.GAP in src(c) and src(c).splitlines()[0] in [teach.GAP,*src(o).splitlines()]
+            assert teach.GAP in src(c) and src(c).splitlines()[0].startswith(('def ',teach.GAP))
             compile(src(c), '', 'exec')
         elif src(c)!=src(o): # the tutorial is the key: what stands in the gap is its own
             before,after = src(c).split(teach.GAP)
