@@ -7,7 +7,7 @@ __all__ = ['DETECTORS', 'Pyramid', 'anchor_sizes', 'Detector', 'DetectLearner', 
 
 # %% ../nbs/12_detect.ipynb #8f7d9a0c
 from functools import partial
-import torch, torch.nn.functional as F
+import math, torch, torch.nn.functional as F
 from fastai.vision.all import *
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -83,12 +83,16 @@ _FEWER = dict(rpn_batch_size_per_image=64, box_batch_size_per_image=32, box_scor
               rpn_pre_nms_top_n_train=400, rpn_pre_nms_top_n_test=200,
               rpn_post_nms_top_n_train=200, rpn_post_nms_top_n_test=100)
 
+def _levels(pyramid, size): # which map a box is read from (Lin, Dollár et al., 2017, section 4.2, equation 1)
+    last = int(math.log2(pyramid.strides[-1])) # there 5, and 224 px in pictures of 800 px lie one level finer
+    return dict(canonical_scale=224/800*size, canonical_level=last-1)
+
 @DETECTORS.add('fasterrcnn')
 class _FasterRCNN(FasterRCNN):
     first = 1 # number of the first class; 0 is background
     def __init__(self, pyramid, n, size, **kwargs):
         names = [str(i) for i in range(len(pyramid.strides))]
-        kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1),
+        kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1, **_levels(pyramid, size)),
                   box_head=TwoMLPHead(pyramid.out_channels*49, 256),
                   box_predictor=FastRCNNPredictor(256, n+1),
                   rpn_anchor_generator=_anchors(pyramid, size))
