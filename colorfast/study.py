@@ -342,7 +342,9 @@ class _SomeAP(BoxAP): # of these classes alone
         super().__init__()
         self.at = _columns(dls, names)
     @property
-    def value(self): return float(np.nanmean(box_ap(self.matches.arrays)[self.at])) if self.matches else None
+    def value(self): # nan where none of them has a true box
+        ap = box_ap(self.matches.arrays)[self.at] if self.matches else None
+        return ap if ap is None else float('nan') if np.isnan(ap).all() else float(np.nanmean(ap))
 
 def _columns(dls, names): return [list(dls.vocab).index(o) for o in names]
 
