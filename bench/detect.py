@@ -84,10 +84,11 @@ def objects(data):
                 if split=='train': o['side'].append(max(0, (b.x1-b.x0)*(b.y1-b.y0)/(w*h))**.5)
     return {k:o|dict(side=float(np.median(o['side'])) if o['side'] else None) for k,o in sorted(res.items())}
 
-def picture(fn, out, most=190_000):
-    "A PNG of as many colors as fit"
+def picture(fn, out, most=75_000):
+    "A PNG of 720 px, of as many colors as fit"
     from PIL import Image
     im = Image.open(fn).convert('RGB')
+    im = im.resize((720,round(720*im.height/im.width)), Image.LANCZOS)
     for n in (256,128,64,32,16):
         im.quantize(n).save(out, optimize=True)
         if os.path.getsize(out)<=most: return

@@ -375,7 +375,7 @@ def _coco_boxes(path, sets, vocab=None):
     return _coco_source(path, sets, vocab, boxes=boxes)
 
 # %% ../nbs/04_sources.ipynb #81122924
-_LIE = {Image.ROTATE_90:lambda x,y: (1-y,x), Image.ROTATE_270:lambda x,y: (y,1-x), # from upright to as stored,
+_LIE = {Image.ROTATE_90:lambda x,y: (1-y,x), Image.ROTATE_270:lambda x,y: (y,1-x), # upright to as stored,
         Image.TRANSPOSE:lambda x,y: (y,x), Image.TRANSVERSE:lambda x,y: (1-y,1-x)} # in shares of the picture
 
 def _is_shape(a, b): # up to a pixel's rounding
