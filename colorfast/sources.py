@@ -375,6 +375,11 @@ def _coco_boxes(path, sets, vocab=None):
     return _coco_source(path, sets, vocab, boxes=boxes)
 
 # %% ../nbs/04_sources.ipynb #81122924
+_QUARTER = Image.ROTATE_90,Image.ROTATE_270,Image.TRANSPOSE,Image.TRANSVERSE
+
+def _stored(fn): # width and height of a picture as stored, and how it is turned
+    with opened_photo(fn) as p: return tuple(p.size),photo_turn(p)
+
 _LIE = {Image.ROTATE_90:lambda x,y: (1-y,x), Image.ROTATE_270:lambda x,y: (y,1-x), # upright to as stored,
         Image.TRANSPOSE:lambda x,y: (y,x), Image.TRANSVERSE:lambda x,y: (1-y,1-x)} # in shares of the picture
 
@@ -400,11 +405,6 @@ def _laid_boxes(boxes, fn, wh, size, turn): # boxes of the upright picture
     return [Box(*e, *o[4:]) for e,o in zip(ends, boxes)]
 
 # %% ../nbs/04_sources.ipynb #9e35f6e6
-_QUARTER = Image.ROTATE_90,Image.ROTATE_270,Image.TRANSPOSE,Image.TRANSVERSE
-
-def _stored(fn): # width and height of a picture as stored, and how it is turned
-    with opened_photo(fn) as p: return tuple(p.size),photo_turn(p)
-
 def _fit_mask(a, size, turn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     if turn is not None and size==tuple(im.size): im = im.transpose(turn)
