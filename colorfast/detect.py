@@ -7,7 +7,7 @@ __all__ = ['DETECTORS', 'Pyramid', 'anchor_sizes', 'Detector', 'DetectLearner', 
 
 # %% ../nbs/12_detect.ipynb #8f7d9a0c
 from functools import partial
-import torch, torch.nn.functional as F
+import math, torch, torch.nn.functional as F
 from fastai.vision.all import *
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -22,16 +22,29 @@ from .models import *
 from .transfer import *
 
 # %% ../nbs/12_detect.ipynb #835bfecf
+def _layers(body): # those that run one after another; a network of another form is one
+    return list(body[1]) if isinstance(body[1], nn.Sequential) else [body[1]]
+
+def _map_stages(body, size): # (index, channels, stride) of the maps that count
+    layers = nn.Sequential(*_layers(body))
+    x = first(body.parameters()).new_zeros(2, 3, size, size)
+    with at_rest(body): out = layers(body[0](x))
+    if not isinstance(out, Tensor) or out.dim()!=4:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise UserError(f'the body gives {found}, expected maps (bs,channels,h,w): leave out its head')
+    stages = [o for o in body_stages(layers, size) if o[2]>=4]
+    if not stages: raise UserError('the body has no map of stride 4 or more, expected those of resnet18')
+    return stages
+
 class Pyramid(nn.Module):
     "The stages of a body from stride 4 on, as maps of one width."
     def __init__(self,
-        body:RGBBody, # Network on RGB in [0,1] whose layers run one after another
+        body:RGBBody, # Network on RGB in [0,1]; of layers that are not in a row, the last map alone
         size:int, # Height and width of the pictures, px
         channels:int=128, # Width of the maps
     ):
         super().__init__()
-        stages = [o for o in body_stages(body[1], size) if o[2]>=4]
-        if not stages: raise UserError('the body has no map of stride 4 or more, expected those of resnet18')
+        stages = _map_stages(body, size)
         self.body,self.out_channels = body,channels
         self.ends,self.strides = [o[0] for o in stages],[o[2] for o in stages]
         self.fpn = FeaturePyramidNetwork([o[1] for o in stages], channels, norm_layer=nn.BatchNorm2d)
@@ -43,7 +56,7 @@ def forward(self:Pyramid,
 )->dict: # Of `(bs,channels,h/stride,w/stride)`, the finest first
     "Run the body, and keep the maps at the ends of its stages"
     x,maps = self.body[0](x.as_subclass(Tensor)),{}
-    for i,l in enumerate(self.body[1]):
+    for i,l in enumerate(_layers(self.body)):
         x = l(x)
         if i in self.ends: maps[str(len(maps))] = x
     return self.fpn(maps)
@@ -83,28 +96,28 @@ _FEWER = dict(rpn_batch_size_per_image=64, box_batch_size_per_image=32, box_scor
               rpn_pre_nms_top_n_train=400, rpn_pre_nms_top_n_test=200,
               rpn_post_nms_top_n_train=200, rpn_post_nms_top_n_test=100)
 
+def _levels(pyramid, size): # which map a box is read from (Lin, Dollár et al., 2017, section 4.2, equation 1)
+    last = int(math.log2(pyramid.strides[-1])) # there 5, and 224 px in pictures of 800 px lie one level finer
+    return dict(canonical_scale=224/800*size, canonical_level=last-1)
+
 @DETECTORS.add('fasterrcnn')
 class _FasterRCNN(FasterRCNN):
     first = 1 # number of the first class; 0 is background
     def __init__(self, pyramid, n, size, **kwargs):
         names = [str(i) for i in range(len(pyramid.strides))]
-        kw = dict(box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1),
+        pool = MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1, **_levels(pyramid, size))
+        kw = dict(box_roi_pool=pool,
                   box_head=TwoMLPHead(pyramid.out_channels*49, 256),
                   box_predictor=FastRCNNPredictor(256, n+1),
                   rpn_anchor_generator=_anchors(pyramid, size))
         super().__init__(pyramid, None, size, size, **_AS_IS, **(kw|_FEWER|kwargs))
-
-# %% ../nbs/12_detect.ipynb #88dc2b9d
-@patch
-def losses(self:_FasterRCNN, images, maps, targets): # by name
-    with _mode(True, self.rpn, self.roi_heads):
-        proposals,places = self.rpn(images, maps, targets)
-        return places | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
-
-@patch
-def found(self:_FasterRCNN, images, maps): # boxes, labels and scores, a dict a picture
-    with _mode(False, self.rpn, self.roi_heads):
-        return self.roi_heads(maps, self.rpn(images, maps)[0], images.image_sizes)[0]
+    def losses(self, images, maps, targets): # by name
+        with _mode(True, self.rpn, self.roi_heads):
+            proposals,places = self.rpn(images, maps, targets)
+            return places | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
+    def found(self, images, maps): # boxes, labels and scores, a dict a picture
+        with _mode(False, self.rpn, self.roi_heads):
+            return self.roi_heads(maps, self.rpn(images, maps)[0], images.image_sizes)[0]
 
 # %% ../nbs/12_detect.ipynb #c8bdad6b
 @DETECTORS.add('retinanet')
@@ -116,21 +129,16 @@ class _RetinaNet(RetinaNet):
         kw = dict(score_thresh=.02, topk_candidates=200, detections_per_img=100, anchor_generator=anchors,
                   head=RetinaNetHead(pyramid.out_channels, k, n, norm_layer=norm))
         super().__init__(pyramid, n, size, size, **_AS_IS, **(kw|kwargs))
-
-# %% ../nbs/12_detect.ipynb #5693219d
-@patch
-def losses(self:_RetinaNet, images, maps, targets): # by name
-    maps = list(maps.values())
-    return self.compute_loss(targets, self.head(maps), self.anchor_generator(images, maps))
-
-@patch
-def found(self:_RetinaNet, images, maps): # boxes, labels and scores, a dict a picture
-    maps = list(maps.values())
-    out,anchors = self.head(maps),self.anchor_generator(images, maps)
-    cells = [o.shape[-2]*o.shape[-1] for o in maps]
-    ns = [o*(len(anchors[0])//sum(cells)) for o in cells] # anchors of each level
-    out = {k:list(v.split(ns, 1)) for k,v in out.items()}
-    return self.postprocess_detections(out, [list(o.split(ns)) for o in anchors], images.image_sizes)
+    def losses(self, images, maps, targets): # by name
+        maps = list(maps.values())
+        return self.compute_loss(targets, self.head(maps), self.anchor_generator(images, maps))
+    def found(self, images, maps): # boxes, labels and scores, a dict a picture
+        maps = list(maps.values())
+        out,anchors = self.head(maps),self.anchor_generator(images, maps)
+        cells = [o.shape[-2]*o.shape[-1] for o in maps]
+        ns = [o*(len(anchors[0])//sum(cells)) for o in cells] # anchors of each level
+        out = {k:list(v.split(ns, 1)) for k,v in out.items()}
+        return self.postprocess_detections(out, [list(o.split(ns)) for o in anchors], images.image_sizes)
 
 # %% ../nbs/12_detect.ipynb #a9005060
 class Detector(nn.Module):
@@ -202,7 +210,8 @@ class _BoxesLoss: # the model gives losses itself; fastai looks here for what el
 class _ThreeGroups: # body up to where fastai cuts it, its rest, everything new
     def __init__(self, n): self.n = n
     def __call__(self, m):
-        body = list(m.net.backbone.body[1])
+        body = _layers(m.net.backbone.body)
+        if len(body)==1: body = list(body[0].children()) or body
         k = min(self.n or len(body)//2, len(body)-1)
         groups = [params(nn.ModuleList(o)) for o in (body[:k],body[k:])]
         old = {id(p) for g in groups for p in g}

@@ -366,14 +366,45 @@ def _boxless(path, found): # said where annotations have no box
 def _coco_boxes(path, sets, vocab=None):
     found = {f:[_coco_box(c,a) for c,a in anns] for o in sets.values() for f,anns in o.anns.items()}
     _boxless(path, found)
-    return _coco_source(path, sets, vocab, boxes={f:[b for b in o if b] for f,o in found.items()})
+    found,told = {f:[b for b in o if b] for f,o in found.items()},{}
+    for o in sets.values(): told |= o.told
+    boxes = {f:_fit_boxes(o, f, told[f]) if o else o for f,o in found.items()}
+    if moved := [Path(f).name for f,o in boxes.items() if o!=found[f]]:
+        say_once(f'{path}: {len(moved)} pictures are not as large as the JSON says: their boxes are scaled '
+                 f'with them: {some_names(moved)}')
+    return _coco_source(path, sets, vocab, boxes=boxes)
 
-# %% ../nbs/04_sources.ipynb #9e35f6e6
+# %% ../nbs/04_sources.ipynb #81122924
 _QUARTER = Image.ROTATE_90,Image.ROTATE_270,Image.TRANSPOSE,Image.TRANSVERSE
 
 def _stored(fn): # width and height of a picture as stored, and how it is turned
     with opened_photo(fn) as p: return tuple(p.size),photo_turn(p)
 
+_LIE = {Image.ROTATE_90:lambda x,y: (1-y,x), Image.ROTATE_270:lambda x,y: (y,1-x), # upright to as stored,
+        Image.TRANSPOSE:lambda x,y: (y,x), Image.TRANSVERSE:lambda x,y: (1-y,1-x)} # in shares of the picture
+
+def _is_shape(a, b): # up to a pixel's rounding
+    return abs(a[0]*b[1]-a[1]*b[0])<=max(*a, *b)
+
+def _fit_boxes(boxes, fn, told): # to px of the picture as stored
+    try: size,turn = _stored(fn)
+    except (DataError,OSError): return boxes # whoever needs the picture says what is wrong
+    for wh in told:
+        if not all(_is_number(o) and o>0 for o in wh) or wh==size: continue
+        if not _is_shape(wh, size): return _laid_boxes(boxes, fn, wh, size, turn)
+        boxes = [o._replace(x0=o.x0*size[0]/wh[0], x1=o.x1*size[0]/wh[0],
+                            y0=o.y0*size[1]/wh[1], y1=o.y1*size[1]/wh[1]) for o in boxes]
+        break
+    return boxes
+
+def _laid_boxes(boxes, fn, wh, size, turn): # boxes of the upright picture
+    if turn not in _QUARTER or not _is_shape(wh, size[::-1]):
+        raise DataError(f'{_name(fn)}: {wh[0]}x{wh[1]} in the JSON, a picture of {size[0]}x{size[1]}')
+    at = lambda x,y: np.array(_LIE[turn](x/wh[0], y/wh[1]))*size
+    ends = [np.sort([at(o.x0,o.y0), at(o.x1,o.y1)], 0).ravel().tolist() for o in boxes]
+    return [Box(*e, *o[4:]) for e,o in zip(ends, boxes)]
+
+# %% ../nbs/04_sources.ipynb #9e35f6e6
 def _fit_mask(a, size, turn, name): # turned like the picture; a mask of another shape is refused
     im = Image.fromarray(a)
     if turn is not None and size==tuple(im.size): im = im.transpose(turn)

@@ -170,6 +170,12 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
+def _with_classes(names, data, dls): # the loaders, if they have all that are named
+    bad = [o for o in names or [] if o not in dls.vocab]
+    if not bad: return dls
+    known = some_names(list(map(str, dls.vocab)), 99)
+    raise UserError(f'{data}: no class is called {some_names(bad)}, expected names out of {known}')
+
 # %% ../nbs/15_study.ipynb #4b583dbb
 class Multilabel(Task):
     "Which classes are in a picture?"
@@ -182,11 +188,7 @@ class Multilabel(Task):
                    paper=dict(epochs=20, bs=16, lr=1e-3, head=dict(ps=.5), classes=None)) # all chosen
     def loaders(self, data, kind=None, **kw):
         "`MultilabelDataLoaders` of any kind of data"
-        dls = source_dls(MultilabelDataLoaders, data, kind, **kw)
-        if bad := [o for o in self.classes or [] if o not in dls.vocab]:
-            names = some_names(list(map(str, dls.vocab)), 99)
-            raise UserError(f'{data}: no class is called {some_names(bad)}, expected names out of {names}')
-        return dls
+        return _with_classes(self.classes, data, source_dls(MultilabelDataLoaders, data, kind, **kw))
     def learner(self, dls, body, arm, cfg):
         "fastai's `vision_learner`"
         kind,options = _head_of(cfg.get('head', {}))
@@ -310,37 +312,83 @@ class Segment(Task):
 class Detect(Task):
     "Where is what?"
     name,class_axis,figure,interval_by = 'detect','average precision','boxes','jackknife'
+    classes = None # Names of those that the scores are means over; None: of all
     scores = dict(ap=Score('average precision (COCO)'), ap50=Score('AP50 (COCO)'), ap75=Score('AP75 (COCO)'),
                   voc_ap=Score('AP50 (VOC, area)'), voc07_ap=Score('AP50 (VOC 2007, 11 points)'))
-    presets = dict(demo=dict(epochs=16, bs=16, lr=2e-3, detector='fasterrcnn'),
-                   paper=dict(epochs=30, bs=8, lr=1e-3, detector='fasterrcnn')) # all chosen
+    presets = dict(demo=dict(epochs=16, bs=16, lr=2e-3, detector='fasterrcnn', classes=None),
+                   paper=dict(epochs=30, bs=8, lr=1e-3, detector='fasterrcnn', classes=None)) # all chosen
     def loaders(self, data, kind=None, **kw):
         "`DetectDataLoaders` of any kind of data"
-        return source_dls(DetectDataLoaders, data, kind, **kw)
+        return _with_classes(self.classes, data, source_dls(DetectDataLoaders, data, kind, **kw))
     def check(self, cfg):
         "Is there such a detector?"
         find_name(DETECTORS, cfg['detector'])
     def learner(self, dls, body, arm, cfg):
         "`detect_learner`"
-        return detect_learner(dls, body, pretrained=arm.pretrained, kind=cfg['detector'], cbs=ChannelsLast())
-    def score(self, learn, dls):
-        "COCO's and VOC's scores, AP by class, which boxes were right, and a few answers"
-        i,split = scored_split(dls)
-        m = BoxMatches(len(dls.vocab))
-        with at_rest(learn.model):
-            for x,y in dls[i]: m.update(learn.model(x)[0], y)
-            x,y = _rows(dls[i], sample_of(len(dls[i].dataset), 6))[:2]
-            p = learn.model(x.to(learn.dls.device))[0].cpu()
-        res = detection_scores(m.arrays, vocab=dls.vocab) | dict(split=split)
-        shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy(), vocab=np.array(list(map(str, dls.vocab))))
-        return res,m.arrays | shown
+        kw = dict(metrics=_SomeAP(dls, self.classes)) if self.classes else {}
+        kw |= dict(kind=cfg['detector'], cbs=ChannelsLast())
+        return detect_learner(dls, body, pretrained=arm.pretrained, **kw)
     def interval(self, ours, base):
-        "Over pictures, mean over seeds"
-        return box_ap_ci(ours, base)['ci95']
+        "Over pictures, mean over seeds, of the classes that count"
+        return box_ap_ci(*[[_of_classes(o, o.get('columns')) for o in os] for os in (ours,base)])['ci95']
     def draw(self, scratch, pretrained):
         "Boxes of both from a score of .3 on, beside the true ones"
         rows = {'target':scratch['y'], 'from scratch':scratch['p'], 'pretrained':pretrained['p']}
         return draw_boxes(scratch['x'], rows, scratch['vocab'].tolist(), least=.3)
+
+# %% ../nbs/15_study.ipynb #b52e7e71
+class _SomeAP(BoxAP): # of these classes alone
+    def __init__(self, dls, names):
+        super().__init__()
+        self.at = _columns(dls, names)
+    @property
+    def value(self): # nan where none of them has a true box
+        ap = box_ap(self.matches.arrays)[self.at] if self.matches else None
+        return ap if ap is None else float('nan') if np.isnan(ap).all() else float(np.nanmean(ap))
+
+def _columns(dls, names): return [list(dls.vocab).index(o) for o in names]
+
+def _of_classes(a, at): # what `BoxMatches` has of the classes of these numbers; None: of all
+    res = {k:a[k] for k in ('image','cls','score','coco','voc','true')}
+    if at is None: return res
+    number = np.full(a['true'].shape[1], -1)
+    number[at] = range(len(at))
+    res = {k:v[number[a['cls']]>=0] for k,v in res.items() if k!='true'}
+    return res | dict(cls=number[res['cls']], true=a['true'][:,at])
+
+# %% ../nbs/15_study.ipynb #08864207
+@patch
+def with_settings(self:Detect,
+    cfg:dict, # Settings of this task
+)->Task: # With `classes`: a copy that has two scores more
+    "The task as these settings have it"
+    if not cfg.get('classes'): return self
+    res = copy(self)
+    res.classes = list(cfg['classes'])
+    n = f"{len(res.classes)} class{'es'*(len(res.classes)>1)}"
+    res.scores = {k:Score(f'{o.label}, {n}') for k,o in type(self).scores.items()}
+    res.scores |= {f'{k}_all':Score(f'{type(self).scores[k].label}, all classes') for k in ('ap','ap50')}
+    return res
+
+@patch
+def score(self:Detect,
+    learn, # Trained
+    dls, # Its loaders
+)->tuple: # As `Task.score`
+    "COCO's and VOC's scores, AP by class, which boxes were right, and a few answers"
+    i,split = scored_split(dls)
+    m = BoxMatches(len(dls.vocab))
+    with at_rest(learn.model):
+        for x,y in dls[i]: m.update(learn.model(x)[0], y)
+        x,y = _rows(dls[i], sample_of(len(dls[i].dataset), 6))[:2]
+        p = learn.model(x.to(learn.dls.device))[0].cpu()
+    res = detection_scores(m.arrays, vocab=dls.vocab) | dict(split=split)
+    shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy(), vocab=np.array(list(map(str, dls.vocab))))
+    if not self.classes: return res,m.arrays | shown
+    at = _columns(dls, self.classes)
+    some = detection_scores(_of_classes(m.arrays, at), vocab=self.classes)
+    res |= {f'{k}_all':res[k] for k in ('ap','ap50')} | {k:some[k] for k in type(self).scores}
+    return res,m.arrays | shown | dict(columns=np.array(at))
 
 # %% ../nbs/15_study.ipynb #337faa92
 @dataclass
