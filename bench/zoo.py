@@ -43,6 +43,7 @@ ORDERS = { # what was published or is claimed, as pairs: is the first one's body
     'without rebalancing at least as good as with (Zhang 2017)':('bins_plain','bins'),
     'the critic helps the body (Treneska 2022)':('cgan','l1'),
     'cgan beats bins, rebalanced (Treneska 2022)':('cgan','bins'),
+    'cgan beats bins, not rebalanced':('cgan','bins_plain'),
     'cgan beats hypercolumn (Treneska 2022)':('cgan','hypercolumn'),
     'cgan beats split-brain (Treneska 2022)':('cgan','splitbrain'),
     'color beats rotation':('bins_plain','rotation'),
