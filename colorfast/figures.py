@@ -227,7 +227,7 @@ def _class_panel(ax, base, ours, task, color):
     d = {k:[scale*(p-s) for s,p in zip(base[k], v) if None not in (s,p)] for k,v in ours.items()}
     d = sorted([(k,v) for k,v in d.items() if v], key=lambda o: np.mean(o[1]))
     ax.barh([k for k,_ in d], [np.mean(v) for _,v in d], color=color, alpha=.5)
-    for i,(_,v) in enumerate(d): ax.plot(v, [i]*len(v), '.', color='k', ms=3)
+    for i,(_,v) in enumerate(d): ax.plot(v, [i]*len(v), '.', color='k', ms=3 if len(v)>1 else 0)
     ax.axvline(0, color='k', lw=.8)
     ax.tick_params(axis='y', labelsize=7)
     ax.set(title=task.title or task.name, xlabel=f'gain in {task.class_axis} ({points})')
