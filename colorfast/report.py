@@ -220,7 +220,7 @@ def _task_sentence(task, base, ours, gain, n):
     against = [f"{o.label} ({_signed(gain[n]['mean'], o)} {o.points})" for n,o in more if ahead(n, o)*m<0]
     others = ' and '.join(against)
     others = f"; {'behind' if m>0 else 'ahead'} in {others}" if others else ''
-    how = f"{s.scale*abs(m):.1f} {s.points} of {s.label} {'ahead of' if m>0 else 'behind'} {base}"
+    how = f"{s.scale*abs(m):.1f} {s.points} {'ahead of' if m>0 else 'behind'} {base} in {s.label}"
     return f"{(task.title or task.name).capitalize()}: {ours} is {how} ({_sure(gain[k], s, n)}){others}."
 
 # %% ../nbs/17_report.ipynb #253bce75
@@ -514,7 +514,7 @@ figcaption,.note{color:#555;font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .7r
 a{color:#0b5cad}a.word{color:inherit;text-decoration:underline dotted;text-underline-offset:.2em}
 pre{background:#f4f4f4;padding:.8rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer}code{white-space:nowrap}
-@media (min-width:601px){td:first-child{white-space:nowrap}}'''
+.scroll{overflow-x:auto}table{font-size:.95rem}td{white-space:nowrap}.left td{white-space:normal}'''
 
 # %% ../nbs/17_report.ipynb #a807713b
 _css += '''
@@ -527,19 +527,21 @@ td,th{padding:.2rem .4rem}table{break-inside:avoid}h2{break-after:avoid}img{max-
 table,tbody,tr,td{display:block}tr.head,td:empty{display:none}
 tr{border:1px solid #8886;border-radius:.4rem;margin:.6rem 0;padding:.3rem .6rem}
 td,.left td{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0}
-td:first-child{font-weight:600}td::before{content:attr(data-head);font-weight:400;opacity:.75;text-align:left}
-td:first-child::before{content:none}}'''
+td:first-child{display:block;font-weight:600;white-space:normal}.left td{overflow-wrap:anywhere}
+td::before{content:attr(data-head);font-weight:400;opacity:.75;text-align:left;white-space:normal}
+td:first-child::before{content:none}td.number::after{content:" " attr(data-head)}}'''
 
 # %% ../nbs/17_report.ipynb #6d4f1cad
 def _row(cells, head, cls=''): # of the body; on a phone each cell names its column
-    tds = [f'<td data-head="{html.escape(str(h))}">{html.escape(str(c)) if i else _linked(c)}</td>'
-           for i,(h,c) in enumerate(zip(head, cells))]
+    number = ' class=number'*isinstance(cells[0], (int,np.integer))
+    tds = [f'<td{number*(i==0)} data-head="{html.escape(str(h))}">{text}</td>' for i,(h,text) in
+           enumerate(zip(head, [_linked(cells[0]), *[html.escape(str(c)) for c in cells[1:]]]))]
     return f'<tr{cls}>' + ''.join(tds) + '</tr>'
 
 def _table(head, rows, ours=True, left=False): # rows of text; the first marked as ours
     body = [_row(r, head, ' class=ours' if i==0 and ours else '') for i,r in enumerate(rows)]
     top = '<tr class=head>' + ''.join(f'<th>{_linked(o)}</th>' for o in head) + '</tr>'
-    return f"<table{' class=left'*left}>" + top + ''.join(body) + '</table>'
+    return f"<div class=scroll><table{' class=left'*left}>" + top + ''.join(body) + '</table></div>'
 
 def _frame(df, ours=True): # columns that say nothing are left out
     df = df.fillna('')
@@ -622,18 +624,28 @@ def _task_note(r, task, n): # what the numbers are
 
 # %% ../nbs/17_report.ipynb #7bf12cb3
 def _more_than_pair(r, arms): # is there more to say than the table of the pair does?
-    mine = [a for a in arms if a in r]
-    images = any('images' in o for g in [r.get('gain', {}), *r.get('gains', {}).values()] for o in g.values())
-    n = _n_seeds(r, mine[0])
-    return len(mine)>2 or 'budgets' in r or (n>1 and images)
+    return len([a for a in arms if a in r])>2 or 'budgets' in r
+
+def _pair_part(res, k, task, images_too): # the table of the pair, with one kind of interval or both
+    df,col = pair_table(res, k),'95 % interval'
+    images = [g.get('images') for g in (res[k].get('gain', {}).get(o, {}) for o in task.scores)]
+    if images_too and any(images):
+        over = f'95 % interval over {scored_images(res[k])} ({_interval_by(res, k)})'
+        df[over] = [_ci(o, s) for o,s in zip(images, task.scores.values())]
+    over = {o.partition(', over ')[2] for o in df.get(col, []) if o}
+    if len(over)==1: # said once, in the heading
+        df[col] = [o.partition(', over ')[0] for o in df[col]]
+        df = df.rename(columns={col:f'{col} over {first(over)}'})
+    return _frame(df)
 
 # %% ../nbs/17_report.ipynb #d66f4e58
 def _task_part(res, k, task, arms, fig):
     r = res[k]
     n = _n_seeds(r, first(a for a in arms if a in r))
     title = html.escape((task.title or k).capitalize())
-    tables = [_frame(pair_table(res, k))]
-    if _more_than_pair(r, arms): tables.append(_frame(arms_table(res, k), ours=False))
+    more = _more_than_pair(r, arms)
+    tables = [_pair_part(res, k, task, n>1 and not more)]
+    if more: tables.append(_frame(arms_table(res, k), ours=False))
     if 'same_recipe' in r: tables += ['<h3>Two comparisons</h3>', _frame(recipes_table(res, k), ours=False)]
     tables += [_labels_note(r, arms), *_tuning_part(r, task, arms)]
     return [f'<h2>{title}</h2>', _task_note(r, task, n), *tables, fig(task.figure or f'answers_{k}')]
