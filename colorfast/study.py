@@ -13,6 +13,7 @@ import contextlib, hashlib, inspect, io, itertools, json, math, os, platform, re
 import sys, time, torch, torchvision, fastai
 import numpy as np
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Iterator, NamedTuple
 from fastai.vision.all import *
 from . import __version__
@@ -170,6 +171,8 @@ def _head_of(o): # kind and options of what is set as a head
 
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
+def _names_of(dls): return np.array(list(map(str, dls.vocab))) # for the figures
+
 def _with_classes(names, data, dls): # the loaders, if they have all that are named
     bad = [o for o in names or [] if o not in dls.vocab]
     if not bad: return dls
@@ -243,7 +246,7 @@ def score(self:Multilabel,
     learn, # Trained
     dls, # Its loaders
 )->tuple: # As `Task.score`
-    "The four scores, average precision by class, and the predictions"
+    "The four scores, average precision by class, the predictions, and a few pictures"
     i,split = scored_split(dls)
     thresh = best_threshold(*_preds(learn, 1))
     preds,targs = _preds(learn, i)
@@ -252,6 +255,8 @@ def score(self:Multilabel,
     ap = average_precision(preds, targs)
     res['each_class'] = {str(k):None if np.isnan(v) else float(v) for k,v in zip(dls.vocab, ap)}
     arrays = dict(preds=preds.numpy().astype(np.float32), targs=targs.numpy().astype(np.float32))
+    pick = sample_of(len(dls[i].dataset), 6)
+    arrays |= dict(x=_rows(dls[i], pick)[0].numpy(), shown=np.array(pick), vocab=_names_of(dls), thresh=thresh)
     return res,arrays | (dict(columns=np.array(at)) if at else {})
 
 @patch
@@ -302,7 +307,8 @@ class Segment(Task):
             p = learn.model(x.to(learn.dls.device)).argmax(1).cpu()
         res = segmentation_scores(cm.cm, vocab=dls.vocab) | dict(split=split)
         res['each_class'] = res.pop('iou')
-        return res,dict(each=cm.each.astype(np.int32), x=x.numpy(), y=y.numpy(), p=p.numpy().astype(np.uint8))
+        shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy().astype(np.uint8), vocab=_names_of(dls))
+        return res,dict(each=cm.each.astype(np.int32)) | shown
     def interval(self, ours, base):
         "Over pictures, mean over seeds"
         e,b = [np.stack([a['each'] for a in o]) for o in (ours,base)]
@@ -383,7 +389,7 @@ def score(self:Detect,
         x,y = _rows(dls[i], sample_of(len(dls[i].dataset), 6))[:2]
         p = learn.model(x.to(learn.dls.device))[0].cpu()
     res = detection_scores(m.arrays, vocab=dls.vocab) | dict(split=split)
-    shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy(), vocab=np.array(list(map(str, dls.vocab))))
+    shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy(), vocab=_names_of(dls))
     if not self.classes: return res,m.arrays | shown
     at = _columns(dls, self.classes)
     some = detection_scores(_of_classes(m.arrays, at), vocab=self.classes)
@@ -428,7 +434,7 @@ TASKS.add('segment', Segment())
 TASKS.add('detect', Detect())
 
 _TAKEN = ('colorization','protocols','config','environment','gain','gains','n_train','split','each_class',
-          'budgets','tuning','tune','seconds','same_recipe') # keys of results.json and of the store
+          'budgets','tuning','tune','seconds','same_recipe','do_nothing') # keys of results.json and of the store
 
 def _same(a, b): # is `b` what stands in a registry as `a`, or made of it?
     return a==b or type(b) is a or (type(a) is type(b) and not isinstance(b, Arm))
@@ -1534,7 +1540,8 @@ def _protocol_gain(protocol, base, ours): # of each score; of the first with its
 def _environment(seconds):
     versions = dict(colorfast=__version__, python=platform.python_version(), torch=torch.__version__,
                     torchvision=torchvision.__version__, fastai=fastai.__version__)
-    return dict(versions=versions, device=_device(), threads=torch.get_num_threads(), seconds=seconds)
+    return dict(versions=versions, device=_device(), threads=torch.get_num_threads(), seconds=seconds,
+                date=date.today().isoformat())
 
 def _check_run(cfg, out, *data): # what can be said before data are read
     if not str(out): raise UserError("--out is '', expected a folder (. is the current one)")
