@@ -256,7 +256,8 @@ def score(self:Multilabel,
     res['each_class'] = {str(k):None if np.isnan(v) else float(v) for k,v in zip(dls.vocab, ap)}
     arrays = dict(preds=preds.numpy().astype(np.float32), targs=targs.numpy().astype(np.float32))
     pick = sample_of(len(dls[i].dataset), 6)
-    arrays |= dict(x=_rows(dls[i], pick)[0].numpy(), shown=np.array(pick), vocab=_names_of(dls), thresh=thresh)
+    x = _rows(dls[i], pick)[0].numpy()
+    arrays |= dict(x=x, shown=np.array(pick), vocab=_names_of(dls), thresh=thresh)
     return res,arrays | (dict(columns=np.array(at)) if at else {})
 
 @patch
