@@ -435,7 +435,7 @@ TASKS.add('segment', Segment())
 TASKS.add('detect', Detect())
 
 _TAKEN = ('colorization','protocols','config','environment','gain','gains','n_train','split','each_class',
-          'budgets','tuning','tune','seconds','same_recipe','do_nothing') # keys of results.json and of the store
+          'budgets','tuning','tune','seconds','same_recipe','do_nothing') # keys of results and store
 
 def _same(a, b): # is `b` what stands in a registry as `a`, or made of it?
     return a==b or type(b) is a or (type(a) is type(b) and not isinstance(b, Arm))
