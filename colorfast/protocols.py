@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'PENALTIES', 'SVM_COSTS', 'LOWSHOT_KS', 'Protocol', 'get_protocol', 'judge', 'Probe', 'LinearProbe',
            'NearestProbe', 'probe_body', 'SVMProbe', 'LowShotProbe', 'StagesProbe', 'draw_stages', 'FineTune',
-           'FrozenHead', 'Voc07FineTune', 'judge_all', 'protocol_agreement', 'draw_agreement', 'ProbeCallback',
-           'draw_probe']
+           'FrozenHead', 'Voc07FineTune', 'judge_all', 'judged_table', 'protocol_agreement', 'draw_agreement',
+           'ProbeCallback', 'draw_probe']
 
 # %% ../nbs/13_protocols.ipynb #f2476f7a
 import inspect
@@ -41,7 +41,7 @@ class Protocol:
 
 PROTOCOLS = Registry('protocol')
 
-# %% ../nbs/13_protocols.ipynb #280b9363
+# %% ../nbs/13_protocols.ipynb #0f1d4588
 _OF_BODY = 'pretrained','normalize' # what `rgb_body` takes
 
 @patch(cls_method=True)
@@ -57,7 +57,7 @@ def settings(self:Protocol)->dict: # Name to value
     own = {k:getattr(self, k) for k in self.takes() if hasattr(self, k)}
     return own | getattr(self, 'kwargs', {})
 
-# %% ../nbs/13_protocols.ipynb #0ef742f2
+# %% ../nbs/13_protocols.ipynb #1d4a3d99
 def _not_taken(cls, kwargs): # which of them, and what it does take
     known = [*getattr(cls, 'takes', list)(), *_OF_BODY]
     bad = ', '.join([o for o in kwargs if o not in known] or kwargs)
@@ -89,7 +89,7 @@ def judge(
     if not _is_whole(seed): raise UserError(f'seed is {seed!r:.40}, expected a whole number, 0 or above')
     return get_protocol(protocol)(arch, dls, seed=seed)
 
-# %% ../nbs/13_protocols.ipynb #b80c740d
+# %% ../nbs/13_protocols.ipynb #2292b6c1
 def _is_whole(o, least=0): # a whole number that is not too small
     return isinstance(o, (int,np.integer)) and not isinstance(o, bool) and o>=least
 
@@ -107,7 +107,7 @@ def _check_above(p, *names):
     for k in names:
         if not _is_above(getattr(p, k)): raise _wrong(p, k, 'a number above 0')
 
-# %% ../nbs/13_protocols.ipynb #e95a81d2
+# %% ../nbs/13_protocols.ipynb #ba03766b
 def _to_try(p, k): # numbers to choose from; one by itself is taken as it is
     o = getattr(p, k)
     if _is_above(o): return o
@@ -139,7 +139,7 @@ def _check_labels(y, split):
         raise UserError(f'every picture of split {split} has the same labels ({len(y)} pictures): '
                         'there is nothing to tell apart')
 
-# %% ../nbs/13_protocols.ipynb #f244c312
+# %% ../nbs/13_protocols.ipynb #2cedfaec
 def _columns(p, dls, n): # numbers of the classes that count, out of `n`
     if p.classes is None: return list(range(n))
     known = list(map(str, getattr(dls, 'vocab', [])))
@@ -472,8 +472,9 @@ class LowShotProbe(SVMProbe):
         missing = [k for k in self.ks or [1] if k>most[at].max()]
         if not missing: return res
         k = missing[0]
-        raise UserError(f'no class has {k} positive and {19*k} negative training pictures, and a positive one '
-                        f'where it is scored: the data have k up to {most[at].max()}; use more pictures, or linear')
+        raise UserError(f'no class has {k} positive and {19*k} negative training pictures, and a positive '
+                        f'one where it is scored: the data have k up to {most[at].max()}; use more '
+                        'pictures, or linear')
 
 # %% ../nbs/13_protocols.ipynb #7322beb1
 @patch
@@ -783,16 +784,17 @@ def _seed_list(o):
     if is_listy(o) and len(o) and all(map(_is_whole, o)) and len(set(o))==len(o): return list(o)
     raise UserError(f'found {o!r:.40} as seeds, expected how many, 1 or more, or a list such as [0,1,2]')
 
-# %% ../nbs/13_protocols.ipynb #25b82518
+# %% ../nbs/13_protocols.ipynb #dfddf285
 def _labels_of(dls, split): # (n,classes), without opening a picture; None where that cannot be
     tls = getattr(getattr(dls.loaders[split], 'dataset', None), 'tls', [])
     if len(tls)!=2 or not len(tls[1]) or not isinstance(tls[1][0], TensorMultiCategory): return None
     return np.stack([np.asarray(tls[1][i]) for i in range(len(tls[1]))])
 
 def _said(dls, at): return some_names([str(dls.vocab[i]) for i in at])
-def _asked(p): return isinstance(p, (Probe,FineTune)),str(getattr(p, 'split', None)),str(getattr(p, 'classes', None))
+def _asked(p): # what `_check_data` looks at
+    return isinstance(p, (Probe,FineTune)),*[str(getattr(p, k, None)) for k in ('split','classes')]
 
-# %% ../nbs/13_protocols.ipynb #47adca70
+# %% ../nbs/13_protocols.ipynb #68c6519b
 def _check_data(p, dls): # what labels say before a network runs
     if not isinstance(p, (Probe,FineTune)): return
     _check_split(dls, p.split)
@@ -801,7 +803,8 @@ def _check_data(p, dls): # what labels say before a network runs
     at = np.array(_columns(p, dls, ys[0].shape[1]))
     for i,y in zip((0,p.split), ys): _check_labels(y[:,at], i)
     fit,scored = [at[(y[:,at]==1).sum(0)==0] for y in ys]
-    if len(scored): warn(f'no picture of split {p.split} shows {_said(dls, scored)}: the mean leaves that out')
+    if len(scored):
+        warn(f'no picture of split {p.split} shows {_said(dls, scored)}: the mean leaves that out')
     if len(fit := np.setdiff1d(fit, scored)):
         warn(f'no training picture shows {_said(dls, fit)}: what is scored of that is luck')
 
@@ -922,6 +925,21 @@ def judge_all(
     for p in {_asked(p):p for p in ps.values()}.values(): _check_data(p, dls) # each question once
     for o in rows: _judge_row(o, dls, ps, seeds, keep, log)
     return pd.DataFrame([_table_row(o, k, p, seeds, keep) for k,p in ps.items() for o in rows])
+
+# %% ../nbs/13_protocols.ipynb #3fe033b4
+def judged_table(
+    table, # From `judge_all`, or the rows that `colorfast judge` stores
+    digits:int=1, # Behind the point
+)->pd.DataFrame: # Text
+    "What `judge_all` says, for reading; a dash where there is nothing to be said."
+    t = pd.DataFrame(table)
+    def say(*keys, plus=''):
+        rows = t[list(keys)].astype(float).values
+        each = lambda o: ' to '.join(f'{v:{plus}.{digits}f}' for v in o)
+        return [each(o) if np.isfinite(o).all() else '-' for o in rows]
+    return pd.DataFrame({'protocol':t.protocol, 'body':t.body, 'score':say('score'),
+                         '95 % (pictures)':say('low','high'), 'sd (seeds)':say('sd'),
+                         'gain':say('gain', plus='+'), '95 % (gain)':say('gain_low','gain_high', plus='+')})
 
 # %% ../nbs/13_protocols.ipynb #ebb9a1bd
 def protocol_agreement(
