@@ -377,8 +377,9 @@ def export_script(
         for k in (1,32):
             diff = _write_script(net, tmp, size, k, next(net.parameters()).device)
             if diff is not None and diff<=tol: return diff
-        raise UserError(f'TorchScript differs from the network by {diff} in ab, expected at most {tol:.2g}: '
-                        'this arch cannot be traced')
+        said = 'takes pictures of one size alone' if diff is None else f'differs by {diff:.2g} in ab'
+        raise UserError(f'the TorchScript of this network {said}, expected one for all sizes that differs by at '
+                        f'most {tol:.2g}: keep its .safetensors file, which `Colorizer.load` reads')
 
 # %% ../nbs/14_inference.ipynb #1a4cad0d
 def load_script(
