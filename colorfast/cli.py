@@ -124,7 +124,7 @@ def _one_of(room, registry): # a name in a registry, or of something elsewhere
 def _list_of(text): # 'a,b'
     names = [o.strip() for o in text.split(',')]
     if all(names): return names
-    raise _expected(text, 'names with commas between, such as scratch,pretrained')
+    raise _expected(text, 'names with commas between, such as a,b')
 
 # %% ../nbs/18_cli.ipynb #5db76440
 def _rates(text): # '2e-3', or '2e-3,4e-4', of which the second is the critic's
@@ -264,7 +264,12 @@ def _colorize(a):
 def _judged_bodies(a): # what the table compares, by name; what cannot be had is said in a line
     from colorfast.transfer import load_body, rgb_body
     named = {a.body:a.body} if a.body!='scratch' else {}
-    for o in a.bodies or []: named |= o
+    for o in a.bodies or []:
+        if twice := [k for k in o if k in named]:
+            raise ValueError(f'two bodies are called {twice[0]}: give --bodies another name')
+        named |= o
+    if a.arch and named and 'imagenet' not in named.values():
+        raise ValueError(f'--arch is of scratch and imagenet, {next(iter(named))} has its own: leave it out')
     res = {k:load_body(o, a.color) for k,o in named.items() if o!='imagenet'}
     arch = a.arch or next((o.arch for o in res.values()), 'resnet18')
     for k in [k for k,o in named.items() if o=='imagenet']:
@@ -286,6 +291,7 @@ def _judged_dls(a, size): # labelled pictures, of the splits that were named
     from colorfast.data import MultilabelDataLoaders
     from colorfast.sources import find_kind, get_kind
     kind = get_kind(a.kind or find_kind(a.data))
+    if a.train=='none': raise ValueError('--train none: name the split with the pictures to learn from')
     over = {k:None if v=='none' else v for k in ('train','valid','test') if (v := getattr(a, k))}
     if a.difficult and 'difficult' not in kind.takes('labels'):
         raise ValueError(f'{a.data} is {kind.title}, which calls no object difficult: leave out --difficult')
@@ -315,6 +321,9 @@ def _judged_protocols(a): # by name, with what was set of them
     if bad := [k for k in over if k not in a.protocols]:
         known = ', '.join(a.protocols)
         raise ValueError(f'--set {bad[0]}: no such protocol is asked for, expected one of {known}')
+    for k,v in over.items():
+        if not isinstance(v, dict): raise ValueError(f'--set {k}={v}: expected {k}.NAME=VALUE')
+        if 'split' in v: raise ValueError(f'--set {k}.split: all protocols are scored on one, use --split')
     return {o:get_protocol(o, **over.get(o, {})) for o in a.protocols}
 
 # %% ../nbs/18_cli.ipynb #d0855da7

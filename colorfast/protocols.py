@@ -74,11 +74,18 @@ def get_protocol(
         try: o = o(**kwargs)
         except TypeError: raise _not_taken(o, kwargs) from None
     elif kwargs: raise UserError(f"found {o!r:.60} with {', '.join(kwargs)}, expected a class or its name")
-    if not callable(o):
-        raise UserError(f'found {o!r:.80}, expected a protocol: one of {PROTOCOLS.names()}, or an object')
+    if not callable(o) or any(not hasattr(o, k) for k in ('name','label','draws','unit','scale')):
+        raise UserError(f'found {o!r:.80}, expected a protocol: one of {PROTOCOLS.names()}, or an object '
+                        'of a subclass of Protocol')
     return o
 
 # %% ../nbs/13_protocols.ipynb #255d5014
+def _heard(p, res): # what a protocol says, where it can be used
+    if isinstance(res, tuple) and len(res)==2 and all(isinstance(o, dict) for o in res):
+        if res[0] and all(isinstance(v, (int,float,np.number)) for v in res[0].values()): return res
+    raise UserError(f'{p.name}: it answers {res!r:.60}, expected numbers by name, the main one first, and '
+                    'arrays by name')
+
 def judge(
     arch, # As in `rgb_body`: a loaded or random body, a function or name, a module
     dls, # `MultilabelDataLoaders`
@@ -87,7 +94,8 @@ def judge(
 )->tuple: # Scores by name, the main one first; arrays by name, an entry a picture
     "What a protocol says of a body."
     if not _is_whole(seed): raise UserError(f'seed is {seed!r:.40}, expected a whole number, 0 or above')
-    return get_protocol(protocol)(arch, dls, seed=seed)
+    p = get_protocol(protocol)
+    return _heard(p, p(arch, dls, seed=seed))
 
 # %% ../nbs/13_protocols.ipynb #2292b6c1
 def _is_whole(o, least=0): # a whole number that is not too small
@@ -528,6 +536,7 @@ class StagesProbe(LinearProbe):
         **kwargs # More arguments of `Probe`, but `layer`
     ):
         super().__init__(pool=pool, **kwargs)
+        if self.layer is not None: raise _wrong(self, 'layer', 'None: all are asked; linear takes one')
     def wants(self, net, dls):
         "All stages; of a network that is no sequence its output"
         if not isinstance(net[1], nn.Sequential): return [(None,self.pool)]
@@ -551,9 +560,12 @@ def draw_stages(
     scores:dict, # Name of a body to what `StagesProbe` says of it, or to a list of that, one a seed
 )->plt.Figure: # One line a body
     "The linear probe along the stages, the finest first."
+    of = lambda o: [[100*v for n,v in s.items() if n.startswith('map_stage')] for s in listify(o)]
+    lines = {k:of(o) for k,o in scores.items()}
+    if not lines or not all(o and all(o) for o in lines.values()):
+        raise UserError(f'found {scores!r:.60}, expected bodies by name, each with what StagesProbe says')
     fig,ax = plt.subplots(figsize=(4.5,3), layout='constrained')
-    for k,o in scores.items():
-        rows = np.array([[100*v for n,v in s.items() if n.startswith('map_stage')] for s in listify(o)])
+    for k,rows in ((k,np.array(o)) for k,o in lines.items()):
         line, = ax.plot(rows.mean(0), 'o-', label=str(k))
         if len(rows)>1: ax.plot(rows.T, '.', color=line.get_color(), alpha=.5)
     ax.set(xlabel='stage', ylabel=StagesProbe.unit)
@@ -739,7 +751,7 @@ class Voc07FineTune(FineTune):
         _check_whole(self, bs=1, n_crops=1)
         if not (_is_above(share) and share<=1): raise _wrong(self, 'share', 'a number in (0,1]')
     @classmethod
-    def takes(cls):
+    def takes(cls)->list: # Names
         "Not what the recipe says"
         return ['share','bs','split','n_crops','classes']
     def batches(self, dls):
@@ -870,13 +882,13 @@ def _judge_row(row, dls, ps, seeds, keep, log): # one body by every protocol and
         net_of = {k:_net_for(row, dls, s, ps[k], nets) for k in todo} # all wants are known before one reads
         for k in todo:
             begin = time.time()
-            scores,_ = keep[row.name,k,s] = ps[k](net_of[k], dls, seed=s)
+            scores,_ = keep[row.name,k,s] = _heard(ps[k], ps[k](net_of[k], dls, seed=s))
             v = ps[k].scale*first(scores.values())
             if log: log(f'{row.name}, {k}, seed {s}: {v:.1f} ({time.time()-begin:.0f} s)')
 
 # %% ../nbs/13_protocols.ipynb #d9d450cf
 def _stacked(arrays): # of all seeds, as `map_ci` takes them; None: there are no predictions
-    if not all('preds' in o and 'targs' in o for o in arrays): return None
+    if not all(np.ndim(o.get(k))>1 for o in arrays for k in ('preds','targs')): return None
     same = all(o['targs'].shape==arrays[0]['targs'].shape for o in arrays)
     if not same: return None
     preds = [o['preds'].reshape(-1, *o['preds'].shape[-2:]) for o in arrays]
@@ -926,13 +938,25 @@ def judge_all(
     for o in rows: _judge_row(o, dls, ps, seeds, keep, log)
     return pd.DataFrame([_table_row(o, k, p, seeds, keep) for k,p in ps.items() for o in rows])
 
+# %% ../nbs/13_protocols.ipynb #e2e3cb38
+def _checked(table): # rows of a table, once each
+    t = pd.DataFrame(table)
+    if missing := [o for o in ('body','protocol','score') if o not in t]:
+        raise UserError(f'found a table without {", ".join(missing)}, expected one from judge_all')
+    twice = t[t.duplicated(['body','protocol'])]
+    if len(twice):
+        raise UserError(f'{twice.body.iloc[0]} stands twice at {twice.protocol.iloc[0]}: expected once')
+    return t
+
 # %% ../nbs/13_protocols.ipynb #3fe033b4
 def judged_table(
     table, # From `judge_all`, or the rows that `colorfast judge` stores
     digits:int=1, # Behind the point
 )->pd.DataFrame: # Text
     "What `judge_all` says, for reading; a dash where there is nothing to be said."
-    t = pd.DataFrame(table)
+    t = _checked(table)
+    may = 'low','high','sd','gain','gain_low','gain_high'
+    t = t.reindex(columns=[*t.columns, *[o for o in may if o not in t]])
     def say(*keys, plus=''):
         rows = t[list(keys)].astype(float).values
         each = lambda o: ' to '.join(f'{v:{plus}.{digits}f}' for v in o)
@@ -954,6 +978,7 @@ def protocol_agreement(
 
 # %% ../nbs/13_protocols.ipynb #24e1ff86
 def _wide(table): # a body a row, a protocol a column, in their order
+    table = _checked(table)
     wide = table.pivot(index='body', columns='protocol', values='score')
     wide = wide.loc[list(dict.fromkeys(table.body)), list(dict.fromkeys(table.protocol))]
     if len(wide)<3: raise UserError(f'found {len(wide)} bodies, expected at least 3 that can be ranked')
@@ -987,6 +1012,8 @@ class ProbeCallback(Callback):
         protocol='linear', # As in `get_protocol`
     ):
         store_attr('dls,every')
+        if not _is_whole(every, 1):
+            raise UserError(f'found every={every!r:.40}, expected a whole number of epochs')
         self.protocol,self.rows,self._loaded = get_protocol(protocol),[],False
     def _add(self, epoch, score):
         scores,_ = self.protocol(body_of(self.learn), self.dls)
@@ -1028,6 +1055,7 @@ def draw_probe(
     protocol='linear', # What made them, as in `get_protocol`; says the unit
 )->plt.Figure: # Score over epochs and, where it was measured, over PSNR
     "The main score as pretraining goes on; dashed, the random body."
+    if not rows: raise UserError('found no rows, expected those of a ProbeCallback after training')
     p,key = get_protocol(protocol),first(k for k in rows[0] if k not in ('epoch','psnr'))
     seen = [o for o in rows if o['psnr'] is not None]
     n = 2 if seen else 1
