@@ -119,7 +119,7 @@ def mislead(args):
     from colorfast.transfer import load_body, scratch_body
     torch.set_num_threads(args.threads)
     began,body = time.time(),load_body(args.body)
-    loaders = lambda size,**kw: MultilabelDataLoaders.from_voc(args.data, size=size, bs=32, **kw)
+    loaders = lambda size: MultilabelDataLoaders.from_voc(args.data, size=size, bs=32)
     dls = loaders(64)
     at = [list(dls.vocab).index(o) for o in args.classes or dls.vocab]
     like = lambda color=False: scratch_body(body.arch, body.max_stride, color)
@@ -129,7 +129,6 @@ def mislead(args):
     res['mode'] = dict(eval=ap(x, at), **{f'train_{o}':ap(read(body, dls, mode=o), at) for o in ('sorted','shuffled')})
     res['stages'] = stages(body, dls, at)
     print('judge  64 px', time.time()-began, flush=True)
-    res['difficult'] = {o:ap(read(body, loaders(64, difficult=o)), at) for o in ('keep','drop','mask')}
     every = {}
     for size in args.sizes:
         d = dls if size==64 else loaders(size)
