@@ -6,7 +6,8 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #20d68c81
-import argparse, ast, functools, glob, importlib, importlib.util, json, os, re, shlex, sys, warnings
+import argparse, ast, functools, glob, importlib, importlib.util, json, os, platform, re, shlex, sys, time
+import warnings
 from pathlib import Path
 
 # %% ../nbs/18_cli.ipynb #2bc117c1
@@ -123,7 +124,7 @@ def _one_of(room, registry): # a name in a registry, or of something elsewhere
 def _list_of(text): # 'a,b'
     names = [o.strip() for o in text.split(',')]
     if all(names): return names
-    raise _expected(text, 'names with commas between, such as scratch,pretrained')
+    raise _expected(text, 'names with commas between, such as a,b')
 
 # %% ../nbs/18_cli.ipynb #5db76440
 def _rates(text): # '2e-3', or '2e-3,4e-4', of which the second is the critic's
@@ -266,7 +267,12 @@ def _colorize(a):
 def _judged_bodies(a): # what the table compares, by name; what cannot be had is said in a line
     from colorfast.transfer import load_body, rgb_body
     named = {a.body:a.body} if a.body!='scratch' else {}
-    for o in a.bodies or []: named |= o
+    for o in a.bodies or []:
+        if twice := [k for k in o if k in named]:
+            raise ValueError(f'two bodies are called {twice[0]}: give --bodies another name')
+        named |= o
+    if a.arch and named and 'imagenet' not in named.values():
+        raise ValueError(f'--arch is of scratch and imagenet, {next(iter(named))} has its own: leave it out')
     res = {k:load_body(o, a.color) for k,o in named.items() if o!='imagenet'}
     arch = a.arch or next((o.arch for o in res.values()), 'resnet18')
     for k in [k for k,o in named.items() if o=='imagenet']:
@@ -284,12 +290,30 @@ def _judged_size(a, bodies): # as in pretraining
     return a.size or next((o for o in sizes if o), 64)
 
 # %% ../nbs/18_cli.ipynb #faa2c9d8
+def _judged_dls(a, size): # labelled pictures, of the splits that were named
+    from colorfast.data import MultilabelDataLoaders
+    from colorfast.sources import find_kind, get_kind
+    kind = get_kind(a.kind or find_kind(a.data))
+    if a.train=='none': raise ValueError('--train none: name the split with the pictures to learn from')
+    over = {k:None if v=='none' else v for k in ('train','valid','test') if (v := getattr(a, k))}
+    if a.difficult and 'difficult' not in kind.takes('labels'):
+        raise ValueError(f'{a.data} is {kind.title}, which calls no object difficult: leave out --difficult')
+    mine = dict(difficult=a.difficult) if a.difficult else {}
+    source = kind.read(a.data, 'labels', *[over.get(k, d) for k,d in _SPLITS.items()], **mine)
+    if bad := [k for k,v in over.items() if v and not source.splits.get(k)]:
+        raise ValueError(f'{a.data} has no split {over[bad[0]]}: name another for --{bad[0]}')
+    return MultilabelDataLoaders.from_source(source, size=size, bs=32, limit=a.limit)
+
+_SPLITS = dict(train=None, valid='val', test='test') # as `source_dls` has them
+
 def _judged_split(a, dls): # number and words
     from colorfast.study import scored_split
     i,_ = scored_split(dls)
     if a.split=='test' and i!=2: raise ValueError(f'{a.data} has no test split: use --split val')
     i = 1 if a.split=='val' else i
     words = {1:'validation', 2:'test'}[i]
+    name = a.valid if i==1 else a.test # as it was typed
+    words += f' ({name})' if name not in (None,'none') else ''
     why = {1:'there is no test split', 2:'choose what to compare with --split val, and look here once'}[i]
     return i,f'scored on {len(dls.loaders[i].dataset)} {words} pictures' + ('' if a.split else f' ({why})')
 
@@ -300,45 +324,88 @@ def _judged_protocols(a): # by name, with what was set of them
     if bad := [k for k in over if k not in a.protocols]:
         known = ', '.join(a.protocols)
         raise ValueError(f'--set {bad[0]}: no such protocol is asked for, expected one of {known}')
+    for k,v in over.items():
+        if not isinstance(v, dict): raise ValueError(f'--set {k}={v}: expected {k}.NAME=VALUE')
+        if 'split' in v: raise ValueError(f'--set {k}.split: all protocols are scored on one, use --split')
     return {o:get_protocol(o, **over.get(o, {})) for o in a.protocols}
 
 # %% ../nbs/18_cli.ipynb #d0855da7
+def _check_out(out): # before minutes of work
+    if out is None: return
+    if not out: raise ValueError("--out is '', expected a folder (. is the current one)")
+    at = Path(out)
+    there = next(o for o in (at.absolute(), *at.absolute().parents) if o.exists())
+    if not there.is_dir(): raise ValueError(f'--out {out}: {there.name} is a file, expected a folder')
+    if not os.access(there, os.W_OK): raise ValueError(f'--out {out} cannot be written to: use another')
+    if (at/'config.json').exists(): raise ValueError(f'{out} holds a run or a study: use another --out')
+
+# %% ../nbs/18_cli.ipynb #e0a2744b
 def _judge(a):
     from colorfast.protocols import judge_all
-    from colorfast.data import source_dls, MultilabelDataLoaders
     from colorfast.models import default_stride
     from colorfast.transfer import scratch_body
-    if a.out and (Path(a.out)/'config.json').exists():
-        raise ValueError(f'{a.out} holds a run or a study: use another --out')
-    bodies,protocols = _judged_bodies(a),_judged_protocols(a)
+    _check_out(a.out)
+    bodies,protocols,began = _judged_bodies(a),_judged_protocols(a),time.time()
     size = _judged_size(a, bodies)
-    dls = source_dls(MultilabelDataLoaders, a.data, a.kind, size=size, bs=32, limit=a.limit)
+    dls = _judged_dls(a, size)
     split,said = _judged_split(a, dls)
-    print(f'{said}; {len(dls.train_ds)} training pictures, {size} px, {len(dls.vocab)} classes', flush=True)
-    kw,keep = dict(seeds=a.seeds, split=split),{}
+    of = f'{len(a.classes)} of ' if a.classes else ''
+    said += f'; {len(dls.train_ds)} training pictures, {size} px, {of}{len(dls.vocab)} classes'
+    print(said, flush=True)
+    kw,keep = dict(seeds=a.seeds, split=split, classes=a.classes),{}
     if not bodies: # a random one alone
         bodies['random'] = scratch_body(a.arch or 'resnet18', default_stride(size), a.color)
         kw['random'] = False
     table = judge_all(bodies, dls, protocols, keep=keep, log=functools.partial(print, flush=True), **kw)
-    about = dict(command=a.command, data=str(a.data), split='test' if split==2 else 'val', size=size,
-                 seeds=a.seeds, pictures=[len(o.dataset) for o in dls.loaders])
+    about = dict(command=a.command) | _judged_data(a, dls, split, size)
+    about |= dict(bodies={k:_whence(o) for k,o in bodies.items()}, environment=_made_with(time.time()-began))
     _tell_judged(a.out, table, keep, protocols, about)
+
+# %% ../nbs/18_cli.ipynb #2ce02028
+def _judged_data(a, dls, split, size): # what was read and scored
+    data = dict(data=str(a.data), kind=a.kind, difficult=a.difficult, limit=a.limit)
+    named = {k:getattr(a, k) or d for k,d in _SPLITS.items()}
+    return data | dict(splits=named, split='test' if split==2 else 'val', size=size, seeds=a.seeds,
+                       pictures=[len(o.dataset) for o in dls.loaders], vocab=list(map(str, dls.vocab)),
+                       classes=a.classes)
+
+def _whence(body): # what tells one body from another
+    card = getattr(body, 'card', None) or {}
+    kept = {k:card[k] for k in ('pretext','label_free','size','epochs','sha256') if k in card}
+    return dict(arch=getattr(body, 'arch', None) or str(body), max_stride=getattr(body, 'max_stride', None),
+                color=getattr(body, 'color', None), n_in=getattr(body, 'n_in', None)) | kept
+
+def _made_with(seconds):
+    import torch
+    from importlib.metadata import version
+    from colorfast import __version__
+    libs = {k:version(k) for k in ('torch','torchvision','fastai','numpy','scipy','scikit-learn')}
+    versions = dict(colorfast=__version__, python=platform.python_version()) | libs
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'cpu, {platform.machine()}'
+    return dict(versions=versions, device=device, threads=torch.get_num_threads(), seconds=round(seconds))
 
 # %% ../nbs/18_cli.ipynb #7cd22737
 def _tell_judged(out, table, keep, protocols, about): # print, and write results.json and judge.csv
-    from colorfast.files import save_json, plain_numbers
+    from colorfast.files import path_of, plain_numbers, save_json
     from colorfast.sources import RUN_MARK
-    print('\n' + table.round(1).to_string(index=False, na_rep='-'))
+    from colorfast.protocols import PROTOCOLS, judged_table
+    print('\n' + judged_table(table).to_string(index=False))
+    print('-: no seed changes it, there is no random body beside it, or no value could be had')
     several = table.body.nunique()>2 and table.protocol.nunique()>1
     agree = _agreement(table) if several else None
     if not out: return
     each = lambda p,b: [keep[b,p,s][0] for s in range(about['seeds'])]
     scores = {p:{b:each(p, b) for b in dict.fromkeys(table.body)} for p in protocols}
-    said = {k:dict(label=p.label, unit=p.unit, scale=p.scale) for k,p in protocols.items()}
+    plain = lambda o: json.loads(json.dumps(plain_numbers(o), default=repr))
+    where = dict(split=2 if about['split']=='test' else 1, classes=about['classes'])
+    changed = lambda o: {k:v for k,v in where.items() if v is not None and k in o}
+    said = {k:dict(name=path_of(p, PROTOCOLS), label=p.label, unit=p.unit, scale=p.scale,
+                   settings=plain(p.settings()|changed(p.settings()))) for k,p in protocols.items()}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out/RUN_MARK).touch()
     rows = json.loads(table.to_json(orient='records')) # nan as null
+    scores = json.loads(re.sub(r'\bNaN\b', 'null', json.dumps(plain_numbers(scores))))
     about |= dict(protocols=said, table=rows, scores=scores, agreement=agree)
     save_json(plain_numbers(about), out/'results.json')
     table.to_csv(out/'judge.csv', index=False)
@@ -493,11 +560,21 @@ def _judge_options(p):
                    help='any argument of a protocol, such as finetune.epochs=5')
     _kinds(p, 'study.run_transfer', 'kind')
 
+_FOR = dict(train='training', valid='validation', test='the test, or none')
+_FOR_EXAMPLE = dict(train='trainval', valid='val', test='test')
+
 def _judge_details(p):
     p.add_argument('--seeds', type=_count, default=1, help='of random bodies, draws and training; default: 1')
     p.add_argument('--split', choices=['val','test'], help='where to score; default: test where there is one')
     p.add_argument('--size', type=_count, help='height and width, px; default: as in pretraining, or 64')
     p.add_argument('--limit', type=_count, help=_preset_help('limit'))
+    p.add_argument('--classes', type=_list_of, metavar='NAME,NAME',
+                   help='the score is the mean of these; all are learned; default: of all')
+    for o in ('train','valid','test'):
+        what = f'split of the data for {_FOR[o]}, such as {_FOR_EXAMPLE[o]}'
+        p.add_argument(f'--{o}', metavar='SPLIT', help=what)
+    p.add_argument('--difficult', choices=['keep','drop','mask'],
+                   help="VOC's difficult objects: positives, not mentioned, or neither; default: keep")
     p.add_argument('--arch', help='network of scratch and imagenet; default: as the first body, or resnet18')
     p.add_argument('--color', action='store_true', help=_preset_help('color'))
 
