@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTHS = 1280,375 # px: a desktop, a phone
+WIDTHS = 1200,375 # px: a small desktop, a phone
 
 @pytest.fixture(scope='module')
 def site():
@@ -100,9 +100,33 @@ def test_light_and_dark(site):
     s = (site/'index.html').read_text(encoding='utf-8')
     assert 'prefers-color-scheme: dark' in s and 'quarto-color-scheme' in s
 
-HARNESS = '''<!doctype html><body><script>
+HARNESS = r'''<!doctype html><body><script>
 const wait = ms => new Promise(r => setTimeout(r, ms))
 const name = e => e.tagName.toLowerCase() + (e.id ? '#'+e.id : '') + (e.className && e.className.split ? '.'+e.className.split(' ').join('.') : '')
+function blocks(d) { // code, outputs, logs and tables, and those of which a part is out of sight
+  const side = [], style = e => d.defaultView.getComputedStyle(e), all = [...d.querySelectorAll('main pre, main table')].filter(e => e.offsetWidth && !e.closest('pre table, td pre'))
+  for (const e of all) {
+    let box = e
+    while (box.tagName != 'MAIN' && !/auto|scroll|hidden|clip/.test(style(box).overflowX)) box = box.parentElement
+    const over = (box.tagName == 'MAIN' ? e.getBoundingClientRect().right - box.getBoundingClientRect().right : box.scrollWidth - box.clientWidth)
+    if (over > 1) side.push([Math.round(over), name(e), e.textContent.trim().split('\n').sort((a, b) => b.length - a.length)[0].slice(0, 130)])
+  }
+  return {blocks: all.length, side}
+}
+function broken(d) { // words and numbers of the text that go on in the next line
+  const walk = d.createTreeWalker(d.querySelector('main'), NodeFilter.SHOW_TEXT), r = d.createRange(), out = []
+  const lines = () => new Set([...r.getClientRects()].filter(o => o.width > .5).map(o => Math.round(o.top))).size
+  for (let t; t = walk.nextNode();) {
+    if (t.parentElement.closest('pre, script, style, .MathJax, math')) continue
+    r.selectNodeContents(t)
+    if (lines() < 2) continue
+    for (const m of t.data.matchAll(/\d[\d.,]*\d|\p{L}+/gu)) {
+      r.setStart(t, m.index); r.setEnd(t, m.index + m[0].length)
+      if (lines() > 1) out.push(m[0])
+    }
+  }
+  return out
+}
 async function look(page, width) {
   const f = document.createElement('iframe')
   f.style.cssText = `width:${width}px;height:900px;border:0`
@@ -117,6 +141,8 @@ async function look(page, width) {
     while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
     if (!up) res.wide.push(name(e))
   }
+  for (const e of d.querySelectorAll('main details')) e.open = true
+  Object.assign(res, blocks(d), {words: broken(d)})
   for (const i of d.images) { i.loading = 'eager'; await i.decode().catch(() => 0); if (!i.naturalWidth) res.images.push(i.getAttribute('src').slice(0, 80)) }
   res.text = d.body.innerText.trim().length; f.remove(); return res
 }
@@ -141,15 +167,13 @@ class Handler(SimpleHTTPRequestHandler):
         self.server.report = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         self.send_response(204); self.end_headers(); self.server.done.set()
 
-@pytest.fixture(scope='module')
-def seen(site, pages, tmp_path_factory):
+def look_at(site, pages, tmp):
     "What a headless Chromium sees of every page at every width, what it asked for in vain, and its console."
     exe = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
     if not exe: pytest.skip('there is no Chromium here (Debian: apt install chromium): the pages were not looked at in a browser')
     srv = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(site)))
     srv.pages,srv.missing,srv.report,srv.done = list(pages),[],None,threading.Event()
     threading.Thread(target=srv.serve_forever, daemon=True).start()
-    tmp = tmp_path_factory.mktemp('chromium')
     flags = '--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --enable-logging=stderr'
     with open(tmp/'log', 'w') as log:
         p = subprocess.Popen([exe, *flags.split(), f'--user-data-dir={tmp/"profile"}', '--window-size=1300,1000', '--remote-debugging-port=0',
@@ -159,6 +183,9 @@ def seen(site, pages, tmp_path_factory):
     text = (tmp/'log').read_text(errors='replace')
     assert done, f'Chromium did not finish:\n{text[-3000:]}'
     return dict(report=srv.report, missing=srv.missing, console=[l for l in text.splitlines() if 'CONSOLE' in l])
+
+@pytest.fixture(scope='module')
+def seen(site, pages, tmp_path_factory): return look_at(site, pages, tmp_path_factory.mktemp('chromium'))
 
 def test_pages_open(seen, pages):
     assert len(seen['report']) == len(pages)*len(WIDTHS)
