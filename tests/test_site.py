@@ -117,38 +117,42 @@ function broken(d) { // words and numbers of the text that go on in the next lin
   const walk = d.createTreeWalker(d.querySelector('main'), NodeFilter.SHOW_TEXT), r = d.createRange(), out = []
   const lines = () => new Set([...r.getClientRects()].filter(o => o.width > .5).map(o => Math.round(o.top))).size
   for (let t; t = walk.nextNode();) {
-    if (t.parentElement.closest('pre, script, style, .MathJax, math')) continue
+    if (t.parentElement.closest('script, style, .MathJax, math')) continue
     r.selectNodeContents(t)
     if (lines() < 2) continue
     for (const m of t.data.matchAll(/\d[\d.,]*\d|\p{L}+/gu)) {
       r.setStart(t, m.index); r.setEnd(t, m.index + m[0].length)
-      if (lines() > 1) out.push(m[0])
+      if (lines() > 1) out.push((t.parentElement.closest('pre') ? 'code: ' : '') + m[0])
     }
   }
   return out
 }
-async function look(page, width) {
-  const f = document.createElement('iframe')
-  f.style.cssText = `width:${width}px;height:900px;border:0`
+async function look(page) {
+  const f = document.createElement('iframe'), out = []
+  f.style.cssText = `width:${WIDTHS[0]}px;height:900px;border:0`
   const loaded = new Promise(r => f.onload = r)
   f.src = '/' + page; document.body.append(f)
-  await Promise.race([loaded, wait(20000)]); await wait(150)
-  const d = f.contentDocument, w = d.documentElement.clientWidth, res = {page, width, wide: [], images: []}
-  d.defaultView.scrollTo(1000, 0); res.moved = d.defaultView.scrollX
-  for (const e of d.querySelectorAll('main *')) { // what stands out to the right, and no box of its own to scroll it in
-    if (res.wide.length > 3 || e.getBoundingClientRect().right <= w + 1 || !e.offsetWidth) continue
-    let up = e
-    while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
-    if (!up) res.wide.push(name(e))
-  }
+  await Promise.race([loaded, wait(20000)]); await wait(100)
+  const d = f.contentDocument, missing = [], text = d.body.innerText.trim().length
+  for (const i of d.images) { i.loading = 'eager'; await i.decode().catch(() => 0); if (!i.naturalWidth) missing.push(i.getAttribute('src').slice(0, 80)) }
   for (const e of d.querySelectorAll('main details')) e.open = true
-  Object.assign(res, blocks(d), {words: broken(d)})
-  for (const i of d.images) { i.loading = 'eager'; await i.decode().catch(() => 0); if (!i.naturalWidth) res.images.push(i.getAttribute('src').slice(0, 80)) }
-  res.text = d.body.innerText.trim().length; f.remove(); return res
+  for (const width of WIDTHS) {
+    f.style.width = width + 'px'; await wait(50)
+    const w = d.documentElement.clientWidth, res = {page, width, wide: [], images: missing, text}
+    d.defaultView.scrollTo(1000, 0); res.moved = d.defaultView.scrollX; d.defaultView.scrollTo(0, 0)
+    for (const e of d.querySelectorAll('main *')) { // what stands out to the right, and no box of its own to scroll it in
+      if (res.wide.length > 3 || e.getBoundingClientRect().right <= w + 1 || !e.offsetWidth) continue
+      let up = e
+      while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
+      if (!up) res.wide.push(name(e))
+    }
+    out.push(Object.assign(res, blocks(d), {words: broken(d)}))
+  }
+  f.remove(); return out
 }
 (async () => {
   const out = []
-  for (const p of PAGES) for (const w of WIDTHS) out.push(await look(p, w).catch(e => ({page: p, width: w, failed: String(e)})))
+  for (const p of PAGES) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)}))))
   await fetch('/__report__', {method: 'POST', body: JSON.stringify(out)})
 })()
 </script>'''
