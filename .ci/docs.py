@@ -120,6 +120,7 @@ def lines_that_wrap(code):
             if close: carry.pop()
             else: carry.append(f'<{tag}>')
         line += '</span>'*len(carry)
+        line = re.sub(r'(?<![^\s(])(--?[A-Za-z][\w-]*-[\w-]+|--\w+|\w+ [+-]?\d[\w.+-]*(?=  |$))(?![^<]*>)', r'<span class="whole">\1</span>', line)
         if len(html.unescape(words)) > 36: # what a phone shows of a line
             line = re.sub(r'(?<=[,(\[{])(?!(?<=\d,)\d{3}\b)(?=(?:<[^>]*>)*[^\s<)\]}])', '<wbr>', line)
             line = f'<span class="line" style="--in:{len(words) - len(words.lstrip())}">{line}</span>'
@@ -136,14 +137,18 @@ def fit(out):
     def pre(m):
         if m[1] != '<pre>' or not is_grid(html.unescape(re.sub(r'<[^>]*>', '', m[3]))): return m[1] + m[2] + lines_that_wrap(m[3]) + '</code></pre>'
         return f'<pre class="grid">{m[2]}{m[3]}</code></pre>'
+    def table(m):
+        rows = re.findall(r'<tr>\s*<th>([^<]*)</th>\s*<td', m[0])
+        plain = rows == [str(i) for i in range(len(rows))] and m[0].count('<tr') == len(rows) + 1
+        return m[0].replace('class="dataframe"', 'class="dataframe numbered"') if plain else m[0]
     def name(m): return m[1] + re.sub(r'(?<=\w)([._]+)(?=\w)', r'\1<wbr>', m[2])
     def log(m): return re.sub(r'<td>(\d+\.\d{6})</td>', lambda o: f'<td>{float(o[1]):#.4g}</td>', m[0])
     for p in out.rglob('*.html'):
-        head, main, s = p.read_text(encoding='utf-8').partition('<main')
-        s = re.sub(r'(<pre[^>]*>)(<code[^>]*>)(.*?)</code></pre>', pre, s, flags=re.S)
+        s = re.sub(r'(<pre[^>]*>)(<code[^>]*>)(.*?)</code></pre>', pre, p.read_text(encoding='utf-8'), flags=re.S)
         s = re.sub(r'<table class="fastprogress">.*?</table>', log, s, flags=re.S)
-        s = re.sub(r'(<(?:h[1-4]|t[dh]|a|code)(?: [^>]*)?>(?:<code>)?)([\w.]*[._]\w[\w.]*)(?=<)', name, s)
-        p.write_text(head + main + s, encoding='utf-8')
+        s = re.sub(r'<table[^>]* class="dataframe">.*?</table>', table, s, flags=re.S)
+        s = re.sub(r'(<(?:h[1-4]|t[dh]|a(?= [^>]*nav-link))(?: [^>]*)?>(?:<code>)?)([A-Za-z_][\w.]*[._]\w+)(?=<)', name, s)
+        p.write_text(s, encoding='utf-8')
 
 def source_pages(out, cfg):
     "One page with the highlighted source of every module, for the `source` links of the API."

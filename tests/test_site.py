@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTHS = 1200,375 # px: a small desktop, a phone
+SIDEWAYS = {1200: .01, 375: .05} # share of the site's code, outputs and tables that may scroll sideways: a phone holds no table of eight columns
+BROKEN = {1200: 0, 375: 20} # words that may go on in the next line: in code a phone breaks what is longer than its line
 
 @pytest.fixture(scope='module')
 def site():
@@ -116,6 +118,8 @@ function blocks(d) { // code, outputs, logs and tables, and those of which a par
 function broken(d) { // words and numbers of the text that go on in the next line
   const walk = d.createTreeWalker(d.querySelector('main'), NodeFilter.SHOW_TEXT), r = d.createRange(), out = []
   const lines = () => new Set([...r.getClientRects()].filter(o => o.width > .5).map(o => Math.round(o.top))).size
+  for (const e of d.querySelectorAll('main wbr')) // a place to break at is none between the digits of a number
+    if (/\d\.$/.test(e.previousSibling?.data) && /^\d/.test(e.nextSibling?.data)) out.push(e.previousSibling.data + e.nextSibling.data)
   for (let t; t = walk.nextNode();) {
     if (t.parentElement.closest('script, style, .MathJax, math')) continue
     r.selectNodeContents(t)
@@ -126,6 +130,16 @@ function broken(d) { // words and numbers of the text that go on in the next lin
     }
   }
   return out
+}
+function contrast(d) { // of a search result in its panel, as in WCAG 2, section 1.4.3; from 4.5 it is readable
+  const box = d.querySelector('.smalldocs-search')
+  if (!box) return null
+  box.insertAdjacentHTML('beforeend', '<div class="dropdown-menu smalldocs-search-results show"><div class="search-result-text">x</div></div>')
+  const panel = box.lastElementChild, rgb = (e, k) => d.defaultView.getComputedStyle(e)[k].match(/[\d.]+/g).map(Number)
+  const under = rgb(panel, 'backgroundColor'), [r, g, b, a = 1] = rgb(panel.firstElementChild, 'color')
+  const light = c => { const [r, g, b] = c.map(o => o/255).map(o => o <= .04045 ? o/12.92 : ((o + .055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b + .05 }
+  const [x, y] = [light([r, g, b].map((o, i) => a*o + (1 - a)*under[i])), light(under.slice(0, 3))]
+  panel.remove(); return Math.max(x, y)/Math.min(x, y)
 }
 async function look(page) {
   const f = document.createElement('iframe'), out = []
@@ -146,13 +160,14 @@ async function look(page) {
       while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
       if (!up) res.wide.push(name(e))
     }
-    out.push(Object.assign(res, blocks(d), {words: broken(d)}))
+    out.push(Object.assign(res, blocks(d), {words: broken(d), contrast: contrast(d)}))
   }
   f.remove(); return out
 }
 (async () => {
-  const out = []
-  for (const p of PAGES) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)}))))
+  const out = [], todo = [...PAGES]
+  const lane = async () => { for (let p; p = todo.shift();) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)})))) }
+  await Promise.all([lane(), lane(), lane()])
   await fetch('/__report__', {method: 'POST', body: JSON.stringify(out)})
 })()
 </script>'''
@@ -208,3 +223,20 @@ def test_no_console_messages(seen):
 def test_no_sideways_scrolling(seen, width):
     bad = [f"{o['page']}: {'scrolls' if o['moved'] else 'is cut off'} at {o['wide'] or 'a part outside the text'}" for o in seen['report'] if o['width'] == width and (o['moved'] or o['wide'])]
     assert not bad, f'pages that are wider than {width} px:\n' + '\n'.join(bad)
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_blocks_fit(seen, width):
+    "Code, outputs, logs and tables are seen whole, but for a small share."
+    at = [o for o in seen['report'] if o['width'] == width]
+    n,side = sum(o['blocks'] for o in at),sorted((len(o['side']), o['page'], o['side'][:3]) for o in at if o['side'])[::-1]
+    k = sum(o[0] for o in side)
+    assert k <= SIDEWAYS[width]*n, f'{k} of {n} blocks scroll sideways at {width} px, at most {SIDEWAYS[width]:.0%} may:\n' + '\n'.join(f'{p}: {m}, such as {b}' for m,p,b in side)
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_no_word_breaks(seen, width):
+    bad = {o['page']: o['words'] for o in seen['report'] if o['width'] == width and o['words'] and not o['page'].startswith('source/')}
+    assert sum(map(len, bad.values())) <= BROKEN[width], f'words and numbers that go on in the next line at {width} px: {bad}'
+
+def test_search_results_are_readable(seen):
+    bad = {o['page']: round(o['contrast'], 1) for o in seen['report'] if o['contrast'] and o['contrast'] < 4.5}
+    assert not bad, f'search results have too little contrast (4.5 is the least): {bad}'
