@@ -47,11 +47,47 @@ def add_alts(nb):
             c['source'] = f"#| fig-alt: {json.dumps('Figure: ' + (said or 'output of the cell'))}\n{src}"
     return nb
 
+def inherited():
+    "Names of arguments that classes inherit from fastai's, events of a callback and steps of a loader, which no reader of ours looks up."
+    from fastai.callback.core import event
+    from fastai.data.load import DataLoader
+    return {o for o in vars(event) if o[0] != '_'} | set(DataLoader._methods)
+
+def apart(s):
+    "Arguments of a signature that stand on one line, each by itself."
+    out, deep = [''], 0
+    for c in s:
+        deep += (c in '([{') - (c in ')]}')
+        if c == ',' and not deep: out.append('')
+        else: out[-1] += c
+    return [o.strip() for o in out if o.strip()]
+
+def tidy(fence, noise, width=84):
+    "A signature without links, types that only repeat the default and inherited arguments, in lines that fit."
+    fence = re.sub(r'\[(`[^`\]]+`)\]\([^)]*\)', r'\1', fence)
+    if not re.match(r'```python\n(?:def|class) \w+\(\n', fence): return fence
+    out, left = [], False
+    for l in re.sub(r':(?:NoneType|function)(?==)', '', fence).split('\n'):
+        if not l.startswith('    ') or ' # ' in l: out.append(l); continue
+        args = apart(l)
+        keep = [o for o in args if o.partition('=')[0] not in noise]
+        left |= len(keep) < len(args)
+        for o in keep:
+            last = out[-1]
+            together = last.startswith('    ') and ' # ' not in last and len(last) + len(o) + 3 < width
+            out[-1:] = [f'{last.rstrip(",")}, {o},'] if together else [last, f'    {o},']
+    at = next(i for i,l in enumerate(out) if l.startswith(')'))
+    if left: out.insert(at, '    **kwargs'); at += 1
+    if ' # ' not in out[at-1]: out[at-1] = out[at-1].rstrip(',')
+    return '\n'.join(out)
+
 def plain_signatures(nb):
-    "Take links out of the signatures, where they cannot be followed."
-    def fence(m): return re.sub(r'\[(`[^`\]]+`)\]\([^)]*\)', r'\1', m[0])
+    "Signatures to read; a method that a user never calls, an event of a callback or a private one, is not in the table of contents."
+    noise = inherited()
+    def head(m): return m[0] + (' {.unlisted}' if any(o[0] == '_' or o in noise for o in m[1].split('.')) else '')
     for o in (o for c in nb['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})):
-        o['data']['text/markdown'] = re.sub(r'^```.*?^```', fence, text(o['data']['text/markdown']), flags=re.S|re.M)
+        md = re.sub(r'^```.*?^```', lambda m: tidy(m[0], noise), text(o['data']['text/markdown']), flags=re.S|re.M)
+        o['data']['text/markdown'] = re.sub(r'^#{2,4} ([\w.]+)$', head, md, flags=re.M)
     return nb
 
 def prune_sidebar(proc):
@@ -74,6 +110,46 @@ def prune_sidebar(proc):
     p.write_text(yaml.safe_dump(bar, sort_keys=False))
     if lost: print(f'nbs/sidebar.yml names pages that do not exist, left out: {", ".join(lost)}')
 
+def lines_that_wrap(code):
+    "The HTML of code, each long line in a `span` that continues below its own indent, with places to break at."
+    out, carry = [], []
+    for l in code.split('\n'):
+        words = re.sub(r'<[^>]*>', '', l)
+        line = ''.join(carry) + l
+        for close,tag in re.findall(r'<(/?)(span[^>]*)>', l):
+            if close: carry.pop()
+            else: carry.append(f'<{tag}>')
+        line += '</span>'*len(carry)
+        line = re.sub(r'(?<![^\s(])(--?[A-Za-z][\w-]*-[\w-]+|--\w+|\w+ [+-]?\d[\w.+-]*(?=  |$))(?![^<]*>)', r'<span class="whole">\1</span>', line)
+        if len(html.unescape(words)) > 36: # what a phone shows of a line
+            line = re.sub(r'(?<=[,(\[{])(?!(?<=\d,)\d{3}\b)(?=(?:<[^>]*>)*[^\s<)\]}])', '<wbr>', line)
+            line = f'<span class="line" style="--in:{len(words) - len(words.lstrip())}">{line}</span>'
+        out.append(line)
+    return '\n'.join(out)
+
+def is_grid(words):
+    "Is it a table made of spaces, which may not wrap? A log is none, nor is one that no screen holds."
+    lines = words.split('\n')
+    return sum(bool(re.search(r'\S {2,}\S', o)) for o in lines) > 1 and max(map(len, lines)) <= 100 and not re.search(r'epoch +\d+/\d+ ', words)
+
+def fit(out):
+    "Make what is long fit the page: code and outputs wrap, names break after a dot or an underscore, logs have four digits as fastai's own numbers need."
+    def pre(m):
+        if m[1] != '<pre>' or not is_grid(html.unescape(re.sub(r'<[^>]*>', '', m[3]))): return m[1] + m[2] + lines_that_wrap(m[3]) + '</code></pre>'
+        return f'<pre class="grid">{m[2]}{m[3]}</code></pre>'
+    def table(m):
+        rows = re.findall(r'<tr>\s*<th>([^<]*)</th>\s*<td', m[0])
+        plain = rows == [str(i) for i in range(len(rows))] and m[0].count('<tr') == len(rows) + 1
+        return m[0].replace('class="dataframe"', 'class="dataframe numbered"') if plain else m[0]
+    def name(m): return m[1] + re.sub(r'(?<=\w)([._]+)(?=\w)', r'\1<wbr>', m[2])
+    def log(m): return re.sub(r'<td>(\d+\.\d{6})</td>', lambda o: f'<td>{float(o[1]):#.4g}</td>', m[0])
+    for p in out.rglob('*.html'):
+        s = re.sub(r'(<pre[^>]*>)(<code[^>]*>)(.*?)</code></pre>', pre, p.read_text(encoding='utf-8'), flags=re.S)
+        s = re.sub(r'<table class="fastprogress">.*?</table>', log, s, flags=re.S)
+        s = re.sub(r'<table[^>]* class="dataframe">.*?</table>', table, s, flags=re.S)
+        s = re.sub(r'(<(?:h[1-4]|t[dh]|a(?= [^>]*nav-link))(?: [^>]*)?>(?:<code>)?)([A-Za-z_][\w.]*[._]\w+)(?=<)', name, s)
+        p.write_text(s, encoding='utf-8')
+
 def source_pages(out, cfg):
     "One page with the highlighted source of every module, for the `source` links of the API."
     from pygments import highlight
@@ -81,7 +157,7 @@ def source_pages(out, cfg):
     from pygments.lexers import PythonLexer
     fmt = HtmlFormatter(linenos='inline', lineanchors='L', anchorlinenos=True, style='default')
     dark = HtmlFormatter(style='github-dark').get_style_defs('.highlight')
-    css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} h1{{overflow-wrap:anywhere}} .highlight{{overflow-x:auto;font-size:.85rem}}
+    css = f'''body{{margin:0 auto;max-width:70rem;padding:1rem;font:16px system-ui,sans-serif}} h1{{overflow-wrap:anywhere}} .highlight{{font-size:.8rem}} .highlight pre{{white-space:pre-wrap;overflow-wrap:anywhere}}
 {fmt.get_style_defs('.highlight')} .highlight pre a,.highlight pre .linenos{{color:#6b7280;text-decoration:none}} :target{{background:#fde68a}}
 @media (prefers-color-scheme:dark){{body{{background:#0d1117;color:#e6edf3}} a{{color:#79b8ff}}
 {dark}}}'''
@@ -148,6 +224,7 @@ def site(cfg):
     built.say(f'{len(built.pages)} pages')
     drop_numbers(built.out)
     local_links(built.out, cfg)
+    fit(built.out)
     source_pages(built.out, cfg)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(built.out, out)

@@ -11,7 +11,9 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTHS = 1280,375 # px: a desktop, a phone
+WIDTHS = 1200,375 # px: a small desktop, a phone
+SIDEWAYS = {1200: .01, 375: .05} # share of the site's code, outputs and tables that may scroll sideways: a phone holds no table of eight columns
+BROKEN = {1200: 0, 375: 20} # words that may go on in the next line: in code a phone breaks what is longer than its line
 
 @pytest.fixture(scope='module')
 def site():
@@ -100,29 +102,72 @@ def test_light_and_dark(site):
     s = (site/'index.html').read_text(encoding='utf-8')
     assert 'prefers-color-scheme: dark' in s and 'quarto-color-scheme' in s
 
-HARNESS = '''<!doctype html><body><script>
+HARNESS = r'''<!doctype html><body><script>
 const wait = ms => new Promise(r => setTimeout(r, ms))
 const name = e => e.tagName.toLowerCase() + (e.id ? '#'+e.id : '') + (e.className && e.className.split ? '.'+e.className.split(' ').join('.') : '')
-async function look(page, width) {
-  const f = document.createElement('iframe')
-  f.style.cssText = `width:${width}px;height:900px;border:0`
+function blocks(d) { // code, outputs, logs and tables, and those of which a part is out of sight
+  const side = [], style = e => d.defaultView.getComputedStyle(e), all = [...d.querySelectorAll('main pre, main table')].filter(e => e.offsetWidth && !e.closest('pre table, td pre'))
+  for (const e of all) {
+    let box = e
+    while (box.tagName != 'MAIN' && !/auto|scroll|hidden|clip/.test(style(box).overflowX)) box = box.parentElement
+    const over = (box.tagName == 'MAIN' ? e.getBoundingClientRect().right - box.getBoundingClientRect().right : box.scrollWidth - box.clientWidth)
+    if (over > 1) side.push([Math.round(over), name(e), e.textContent.trim().split('\n').sort((a, b) => b.length - a.length)[0].slice(0, 130)])
+  }
+  return {blocks: all.length, side}
+}
+function broken(d) { // words and numbers of the text that go on in the next line
+  const walk = d.createTreeWalker(d.querySelector('main'), NodeFilter.SHOW_TEXT), r = d.createRange(), out = []
+  const lines = () => new Set([...r.getClientRects()].filter(o => o.width > .5).map(o => Math.round(o.top))).size
+  for (const e of d.querySelectorAll('main wbr')) // a place to break at is none between the digits of a number
+    if (/\d\.$/.test(e.previousSibling?.data) && /^\d/.test(e.nextSibling?.data)) out.push(e.previousSibling.data + e.nextSibling.data)
+  for (let t; t = walk.nextNode();) {
+    if (t.parentElement.closest('script, style, .MathJax, math')) continue
+    r.selectNodeContents(t)
+    if (lines() < 2) continue
+    for (const m of t.data.matchAll(/\d[\d.,]*\d|\p{L}+/gu)) {
+      r.setStart(t, m.index); r.setEnd(t, m.index + m[0].length)
+      if (lines() > 1) out.push((t.parentElement.closest('pre') ? 'code: ' : '') + m[0])
+    }
+  }
+  return out
+}
+function contrast(d) { // of a search result in its panel, as in WCAG 2, section 1.4.3; from 4.5 it is readable
+  const box = d.querySelector('.smalldocs-search')
+  if (!box) return null
+  box.insertAdjacentHTML('beforeend', '<div class="dropdown-menu smalldocs-search-results show"><div class="search-result-text">x</div></div>')
+  const panel = box.lastElementChild, rgb = (e, k) => d.defaultView.getComputedStyle(e)[k].match(/[\d.]+/g).map(Number)
+  const under = rgb(panel, 'backgroundColor'), [r, g, b, a = 1] = rgb(panel.firstElementChild, 'color')
+  const light = c => { const [r, g, b] = c.map(o => o/255).map(o => o <= .04045 ? o/12.92 : ((o + .055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b + .05 }
+  const [x, y] = [light([r, g, b].map((o, i) => a*o + (1 - a)*under[i])), light(under.slice(0, 3))]
+  panel.remove(); return Math.max(x, y)/Math.min(x, y)
+}
+async function look(page) {
+  const f = document.createElement('iframe'), out = []
+  f.style.cssText = `width:${WIDTHS[0]}px;height:900px;border:0`
   const loaded = new Promise(r => f.onload = r)
   f.src = '/' + page; document.body.append(f)
-  await Promise.race([loaded, wait(20000)]); await wait(150)
-  const d = f.contentDocument, w = d.documentElement.clientWidth, res = {page, width, wide: [], images: []}
-  d.defaultView.scrollTo(1000, 0); res.moved = d.defaultView.scrollX
-  for (const e of d.querySelectorAll('main *')) { // what stands out to the right, and no box of its own to scroll it in
-    if (res.wide.length > 3 || e.getBoundingClientRect().right <= w + 1 || !e.offsetWidth) continue
-    let up = e
-    while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
-    if (!up) res.wide.push(name(e))
+  await Promise.race([loaded, wait(20000)]); await wait(100)
+  const d = f.contentDocument, missing = [], text = d.body.innerText.trim().length
+  for (const i of d.images) { i.loading = 'eager'; await i.decode().catch(() => 0); if (!i.naturalWidth) missing.push(i.getAttribute('src').slice(0, 80)) }
+  for (const e of d.querySelectorAll('main details')) e.open = true
+  for (const width of WIDTHS) {
+    f.style.width = width + 'px'; await wait(50)
+    const w = d.documentElement.clientWidth, res = {page, width, wide: [], images: missing, text}
+    d.defaultView.scrollTo(1000, 0); res.moved = d.defaultView.scrollX; d.defaultView.scrollTo(0, 0)
+    for (const e of d.querySelectorAll('main *')) { // what stands out to the right, and no box of its own to scroll it in
+      if (res.wide.length > 3 || e.getBoundingClientRect().right <= w + 1 || !e.offsetWidth) continue
+      let up = e
+      while (up && !/auto|scroll/.test(d.defaultView.getComputedStyle(up).overflowX)) up = up.parentElement
+      if (!up) res.wide.push(name(e))
+    }
+    out.push(Object.assign(res, blocks(d), {words: broken(d), contrast: contrast(d)}))
   }
-  for (const i of d.images) { i.loading = 'eager'; await i.decode().catch(() => 0); if (!i.naturalWidth) res.images.push(i.getAttribute('src').slice(0, 80)) }
-  res.text = d.body.innerText.trim().length; f.remove(); return res
+  f.remove(); return out
 }
 (async () => {
-  const out = []
-  for (const p of PAGES) for (const w of WIDTHS) out.push(await look(p, w).catch(e => ({page: p, width: w, failed: String(e)})))
+  const out = [], todo = [...PAGES]
+  const lane = async () => { for (let p; p = todo.shift();) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)})))) }
+  await Promise.all([lane(), lane(), lane()])
   await fetch('/__report__', {method: 'POST', body: JSON.stringify(out)})
 })()
 </script>'''
@@ -141,15 +186,13 @@ class Handler(SimpleHTTPRequestHandler):
         self.server.report = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         self.send_response(204); self.end_headers(); self.server.done.set()
 
-@pytest.fixture(scope='module')
-def seen(site, pages, tmp_path_factory):
+def look_at(site, pages, tmp):
     "What a headless Chromium sees of every page at every width, what it asked for in vain, and its console."
     exe = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
     if not exe: pytest.skip('there is no Chromium here (Debian: apt install chromium): the pages were not looked at in a browser')
     srv = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(site)))
     srv.pages,srv.missing,srv.report,srv.done = list(pages),[],None,threading.Event()
     threading.Thread(target=srv.serve_forever, daemon=True).start()
-    tmp = tmp_path_factory.mktemp('chromium')
     flags = '--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --enable-logging=stderr'
     with open(tmp/'log', 'w') as log:
         p = subprocess.Popen([exe, *flags.split(), f'--user-data-dir={tmp/"profile"}', '--window-size=1300,1000', '--remote-debugging-port=0',
@@ -159,6 +202,9 @@ def seen(site, pages, tmp_path_factory):
     text = (tmp/'log').read_text(errors='replace')
     assert done, f'Chromium did not finish:\n{text[-3000:]}'
     return dict(report=srv.report, missing=srv.missing, console=[l for l in text.splitlines() if 'CONSOLE' in l])
+
+@pytest.fixture(scope='module')
+def seen(site, pages, tmp_path_factory): return look_at(site, pages, tmp_path_factory.mktemp('chromium'))
 
 def test_pages_open(seen, pages):
     assert len(seen['report']) == len(pages)*len(WIDTHS)
@@ -177,3 +223,20 @@ def test_no_console_messages(seen):
 def test_no_sideways_scrolling(seen, width):
     bad = [f"{o['page']}: {'scrolls' if o['moved'] else 'is cut off'} at {o['wide'] or 'a part outside the text'}" for o in seen['report'] if o['width'] == width and (o['moved'] or o['wide'])]
     assert not bad, f'pages that are wider than {width} px:\n' + '\n'.join(bad)
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_blocks_fit(seen, width):
+    "Code, outputs, logs and tables are seen whole, but for a small share."
+    at = [o for o in seen['report'] if o['width'] == width]
+    n,side = sum(o['blocks'] for o in at),sorted((len(o['side']), o['page'], o['side'][:3]) for o in at if o['side'])[::-1]
+    k = sum(o[0] for o in side)
+    assert k <= SIDEWAYS[width]*n, f'{k} of {n} blocks scroll sideways at {width} px, at most {SIDEWAYS[width]:.0%} may:\n' + '\n'.join(f'{p}: {m}, such as {b}' for m,p,b in side)
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_no_word_breaks(seen, width):
+    bad = {o['page']: o['words'] for o in seen['report'] if o['width'] == width and o['words'] and not o['page'].startswith('source/')}
+    assert sum(map(len, bad.values())) <= BROKEN[width], f'words and numbers that go on in the next line at {width} px: {bad}'
+
+def test_search_results_are_readable(seen):
+    bad = {o['page']: round(o['contrast'], 1) for o in seen['report'] if o['contrast'] and o['contrast'] < 4.5}
+    assert not bad, f'search results have too little contrast (4.5 is the least): {bad}'
