@@ -183,6 +183,15 @@ def drop_numbers(out):
         p.write_text(pat.sub(lambda m: new[m[1]], p.read_text(encoding='utf-8')), encoding='utf-8')
         if p.name in new: p.rename(p.with_name(new[p.name]))
 
+def notebooks(out):
+    "Beside each page its notebook, and under the title a link to download it; the pages' names have no numbers yet."
+    for p in out.rglob('*.html'):
+        nb = (ROOT/'nbs'/p.relative_to(out)).with_suffix('.ipynb')
+        if not nb.exists(): continue
+        shutil.copyfile(nb, p.with_name(nb.name))
+        s,link = p.read_text(encoding='utf-8'),f'<p class="notebook"><a href="{nb.name}" download>This page as a notebook</a></p>'
+        p.write_text(s.replace('<div class="quarto-title-meta">', f'{link}<div class="quarto-title-meta">', 1), encoding='utf-8')
+
 def local_links(out, cfg):
     "Make links to the published site and repository relative, so that the site works from any place and from disk."
     docs = cfg.doc_host.rstrip('/') + '/' + cfg.doc_baseurl.strip('/')
@@ -222,6 +231,7 @@ def site(cfg):
     prune_sidebar(proc)
     built = build(proc)
     built.say(f'{len(built.pages)} pages')
+    notebooks(built.out)
     drop_numbers(built.out)
     local_links(built.out, cfg)
     fit(built.out)

@@ -58,6 +58,13 @@ def test_every_notebook_is_on_the_site_and_in_the_sidebar(pages):
     lost = [o for o in nbs if re.sub(r'(^|/)\d+[a-zA-Z0-9]*_', r'\1', o).replace('.ipynb', '.html') not in pages]
     assert not lost, f'not on the site: {lost}'
 
+def test_every_page_has_its_notebook(site, pages):
+    for p,page in pages.items():
+        if p.startswith('source/') or '/source/' in p: continue
+        nb = [o for o in page.links if o.endswith('.ipynb')]
+        assert nb, f'{p} has no link to its notebook'
+        assert 'cells' in json.loads((site/p).with_name(nb[0]).read_text(encoding='utf-8'))
+
 def test_no_markdown_is_left(site, pages):
     bad = {n:m[0] for n in pages if (m := re.search(r'[^\n<>]{,40}\]\(http[^)\n]*', (site/n).read_text(encoding='utf-8')))}
     assert not bad, f'links that are shown as they are typed: {bad}'
