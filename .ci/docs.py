@@ -124,7 +124,7 @@ def lines_that_wrap(code):
         if len(html.unescape(words)) > 36: # what a phone shows of a line
             line = re.sub(r'(?<=[,(\[{])(?!(?<=\d,)\d{3}\b)(?=(?:<[^>]*>)*[^\s<)\]}])', '<wbr>', line)
             line = f'<span class="line" style="--in:{len(words) - len(words.lstrip())}">{line}</span>'
-        out.append(line)
+        out.append(re.sub(r'^((?:<span[^>]*>)*)( {9,})', r'\1<span class="deep">\2</span>', line))
     return '\n'.join(out)
 
 def is_grid(words):
@@ -140,7 +140,8 @@ def fit(out):
     def table(m):
         rows = re.findall(r'<tr>\s*<th>([^<]*)</th>\s*<td', m[0])
         plain = rows == [str(i) for i in range(len(rows))] and m[0].count('<tr') == len(rows) + 1
-        return m[0].replace('class="dataframe"', 'class="dataframe numbered"') if plain else m[0]
+        whole = re.sub(r'(?<=[\d.]) ± (?=\d)', '\u00a0±\u00a0', m[0])
+        return whole.replace('class="dataframe"', 'class="dataframe numbered"') if plain else whole
     def name(m): return m[1] + re.sub(r'(?<=\w)([._]+)(?=\w)', r'\1<wbr>', m[2])
     def log(m): return re.sub(r'<td>(\d+\.\d{6})</td>', lambda o: f'<td>{float(o[1]):#.4g}</td>', m[0])
     for p in out.rglob('*.html'):
