@@ -48,7 +48,7 @@ def add_alts(nb):
     return nb
 
 def inherited():
-    "Names of arguments that classes inherit from fastai's, events of a callback and steps of a loader, which no reader of ours looks up."
+    "Names of arguments that classes take over from fastai: events of a callback, steps of a loader. No reader looks them up here."
     from fastai.callback.core import event
     from fastai.data.load import DataLoader
     return {o for o in vars(event) if o[0] != '_'} | set(DataLoader._methods)
@@ -133,7 +133,7 @@ def is_grid(words):
     return sum(bool(re.search(r'\S {2,}\S', o)) for o in lines) > 1 and max(map(len, lines)) <= 100 and not re.search(r'epoch +\d+/\d+ ', words)
 
 def fit(out):
-    "Make what is long fit the page: code and outputs wrap, names break after a dot or an underscore, logs have four digits as fastai's own numbers need."
+    "Make what is long fit the page: code and outputs wrap, names in heads break after a dot or an underscore, scores of a training log keep four digits."
     def pre(m):
         if m[1] != '<pre>' or not is_grid(html.unescape(re.sub(r'<[^>]*>', '', m[3]))): return m[1] + m[2] + lines_that_wrap(m[3]) + '</code></pre>'
         return f'<pre class="grid">{m[2]}{m[3]}</code></pre>'
