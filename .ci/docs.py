@@ -48,7 +48,7 @@ def add_alts(nb):
     return nb
 
 def inherited():
-    "Names of arguments that classes inherit from fastai's, events of a callback and steps of a loader, which no reader of ours looks up."
+    "Names of arguments that classes take over from fastai: events of a callback, steps of a loader. No reader looks them up here."
     from fastai.callback.core import event
     from fastai.data.load import DataLoader
     return {o for o in vars(event) if o[0] != '_'} | set(DataLoader._methods)
@@ -124,7 +124,7 @@ def lines_that_wrap(code):
         if len(html.unescape(words)) > 36: # what a phone shows of a line
             line = re.sub(r'(?<=[,(\[{])(?!(?<=\d,)\d{3}\b)(?=(?:<[^>]*>)*[^\s<)\]}])', '<wbr>', line)
             line = f'<span class="line" style="--in:{len(words) - len(words.lstrip())}">{line}</span>'
-        out.append(line)
+        out.append(re.sub(r'^((?:<span[^>]*>)*)( {9,})', r'\1<span class="deep">\2</span>', line))
     return '\n'.join(out)
 
 def is_grid(words):
@@ -133,14 +133,15 @@ def is_grid(words):
     return sum(bool(re.search(r'\S {2,}\S', o)) for o in lines) > 1 and max(map(len, lines)) <= 100 and not re.search(r'epoch +\d+/\d+ ', words)
 
 def fit(out):
-    "Make what is long fit the page: code and outputs wrap, names break after a dot or an underscore, logs have four digits as fastai's own numbers need."
+    "Make what is long fit the page: code and outputs wrap, names in heads break after a dot or an underscore, scores of a training log keep four digits."
     def pre(m):
         if m[1] != '<pre>' or not is_grid(html.unescape(re.sub(r'<[^>]*>', '', m[3]))): return m[1] + m[2] + lines_that_wrap(m[3]) + '</code></pre>'
         return f'<pre class="grid">{m[2]}{m[3]}</code></pre>'
     def table(m):
         rows = re.findall(r'<tr>\s*<th>([^<]*)</th>\s*<td', m[0])
         plain = rows == [str(i) for i in range(len(rows))] and m[0].count('<tr') == len(rows) + 1
-        return m[0].replace('class="dataframe"', 'class="dataframe numbered"') if plain else m[0]
+        whole = re.sub(r'(?<=[\d.]) ± (?=\d)', '\u00a0±\u00a0', m[0])
+        return whole.replace('class="dataframe"', 'class="dataframe numbered"') if plain else whole
     def name(m): return m[1] + re.sub(r'(?<=\w)([._]+)(?=\w)', r'\1<wbr>', m[2])
     def log(m): return re.sub(r'<td>(\d+\.\d{6})</td>', lambda o: f'<td>{float(o[1]):#.4g}</td>', m[0])
     for p in out.rglob('*.html'):

@@ -172,9 +172,8 @@ async function look(page) {
   f.remove(); return out
 }
 (async () => {
-  const out = [], todo = [...PAGES]
-  const lane = async () => { for (let p; p = todo.shift();) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)})))) }
-  await Promise.all([lane(), lane(), lane()])
+  const out = []
+  for (const p of PAGES) out.push(...await look(p).catch(e => WIDTHS.map(width => ({page: p, width, failed: String(e)}))))
   await fetch('/__report__', {method: 'POST', body: JSON.stringify(out)})
 })()
 </script>'''
@@ -204,7 +203,7 @@ def look_at(site, pages, tmp):
     with open(tmp/'log', 'w') as log:
         p = subprocess.Popen([exe, *flags.split(), f'--user-data-dir={tmp/"profile"}', '--window-size=1300,1000', '--remote-debugging-port=0',
                               f'http://127.0.0.1:{srv.server_port}/__harness__'], stdout=subprocess.DEVNULL, stderr=log)
-        try: done = srv.done.wait(60 + 6*len(pages))
+        try: done = srv.done.wait(60 + 3*len(pages))
         finally: p.terminate(); p.wait(20); srv.shutdown()
     text = (tmp/'log').read_text(errors='replace')
     assert done, f'Chromium did not finish:\n{text[-3000:]}'
