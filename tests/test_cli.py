@@ -140,7 +140,7 @@ def test_study_schema_and_second_call(root):
     for t,ks in (('multilabel',{'map','exact_match','accuracy','f1'}), ('segment',{'miou','pixel_accuracy'})):
         for arm in ('scratch','pretrained'): assert set(res[t][arm])==ks and all(len(v)==2 for v in res[t][arm].values())
         for k in ks: assert set(res[t]['gain'][k])>={'mean','ci95'} and len(res[t]['gain'][k]['ci95'])==2
-    assert set(res['environment'])=={'versions','device','threads','seconds'}
+    assert set(res['environment'])=={'versions','device','threads','seconds','date'}
     before = {o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
     assert 'epoch' not in colorfast(*args).stdout
     after = lambda: {o.name:o.stat().st_mtime_ns for o in (root/'study'/'units').iterdir()}
