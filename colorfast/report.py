@@ -325,7 +325,7 @@ def _labels_fact(res, tasks):
     for k in [k for k in tasks if k in res]:
         r,own = res[k],res.get('config', {}).get(k, {}).get('classes')
         what = ', '.join(o for o in (f"{r['n_train']} labelled pictures", _some_classes(r)) if o)
-        first_of = f"; the first score is of {', '.join(own)}" if own else ''
+        first_of = f"; the first score is the mean over {', '.join(own)}" if own else ''
         said.append(f'{tasks[k].title or k}: {what}{first_of}')
     return '. '.join(said)
 
