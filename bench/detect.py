@@ -11,6 +11,7 @@ and more, how many objects of each class there are and how large they are, and t
 it takes on this machine. Both count from the first batch on; validation is in them."""
 import argparse, json, os, platform, time, warnings
 from pathlib import Path
+from zoo import rounded
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -22,13 +23,7 @@ def main():
     warnings.simplefilter('ignore')
     res = shrink(args) if args.verb=='shrink' else minutes(args)
     Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.json).write_text(json.dumps(rounded(res), separators=(',',':'))+'\n')
-
-def rounded(o, n=5):
-    "Floats of `n` places"
-    if isinstance(o, dict): return {k:rounded(v, n) for k,v in o.items()}
-    if isinstance(o, (list,tuple)): return [rounded(v, n) for v in o]
-    return round(float(o), n) if isinstance(o, float) else o
+    Path(args.json).write_text(json.dumps(rounded(res, 5), separators=(',',':'))+'\n')
 
 def shrink(args):
     import numpy as np

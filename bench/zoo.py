@@ -116,11 +116,11 @@ def judge(args):
             print(f"zoo  {name} {p} {key}  {100*next(iter(scores.values())):.1f}  {time.time()-began:.0f} s", flush=True)
     Path(args.json).write_text(json.dumps(rounded(table(Path(args.out), vocab, classes)), indent=1))
 
-def rounded(o):
-    "Three digits behind the point are more than any of it is worth"
-    if isinstance(o, dict): return {k:rounded(v) for k,v in o.items()}
-    if isinstance(o, (list,tuple)): return [rounded(v) for v in o]
-    return round(o, 3) if isinstance(o, float) else o
+def rounded(o, n=3):
+    "Floats of `n` places: three are more than any of these scores is worth"
+    if isinstance(o, dict): return {k:rounded(v, n) for k,v in o.items()}
+    if isinstance(o, (list,tuple)): return [rounded(v, n) for v in o]
+    return round(o, n) if isinstance(o, float) else o
 
 def half_of(arch, half, seed):
     "RGB to the features of one half of a split body"
