@@ -724,8 +724,8 @@ def write_report(
     return out/'report.html'
 
 # %% ../nbs/17_report.ipynb #5e03d5d7
-def _stored_runs(out, res, tasks, arms): # task to arm to arrays, a dict a seed
-    st,got = Store(out/'units'),{}
+def _stored_runs(out, res): # task to arm to arrays, a dict a seed
+    st,got,(tasks,arms,_) = Store(out/'units'),{},labels_of(res)
     for t in [t for t in tasks if t in res]:
         for a in [a for a in arms if a in res[t]]:
             names = [f'{t}_{a}_{s}' for s in range(len(first(res[t][a].values())))]
@@ -771,14 +771,16 @@ def draw_all(
     results:dict, # Its results.json
 )->dict: # Name to figure
     "Every figure that a run has something for."
-    out,(tasks,arms,judges),figs = Path(out),labels_of(results),{}
+    return _all_figures(Path(out), results, _stored_runs(out, results))
+
+def _all_figures(out, results, runs):
+    (tasks,arms,judges),figs = labels_of(results),{}
     if (out/'pictures.pth').exists():
         pics = load_torch(out/'pictures.pth', 'file of pictures')
         figs |= dict(colorings=draw_colorings(pics), progress=draw_progress(pics))
     if rows := results.get('colorization',{}).get('probe'):
         probe = results.get('config',{}).get('labels',{}).get('probe', 'linear')
         figs['probe'] = draw_probe(rows, judges[probe])
-    runs = _stored_runs(out, results, tasks, arms)
     mine = [results[t] for t in tasks if t in results]
     if runs: figs['losses'] = draw_losses(_with_losses(runs), results)
     if runs and any(_many_runs(o, arms) for o in mine): figs['scores'] = draw_scores(results)
@@ -807,12 +809,12 @@ def report_study(
     if not (out/'results.json').exists():
         raise UserError(f'{out} has no results.json, expected the folder of a finished run')
     res = load_json(out/'results.json', 'file of results')
-    tasks,arms,_ = labels_of(res)
-    res = _idle_scores(res, _stored_runs(out, res, tasks, arms))
+    runs = _stored_runs(out, res)
+    res = _idle_scores(res, runs)
     day = res.get('environment', {}).get('date') # older runs do not say, but their results have a date
     when = (date.fromisoformat(day[:10]) if day else
             date.fromtimestamp((out/'results.json').stat().st_mtime))
-    figs = draw_all(out, res)
+    figs = _all_figures(out, res, runs)
     for k,f in figs.items():
         with atomic(out/f'{k}.png') as tmp: f.savefig(tmp, dpi=100)
         plt.close(f)

@@ -154,6 +154,13 @@ def _rows(dl, idxs): # these pictures of a loader that does not shuffle: each me
         at += len(b[0])
     return [torch.cat(o) for o in zip(*out)]
 
+def _scored(learn, dl, m, answer): # `m` is told all answers of a loader; a few of them, for the figures
+    with at_rest(learn.model):
+        for x,y in dl: m.update(answer(learn.model(x)), y)
+        x,y = _rows(dl, sample_of(len(dl.dataset), 6))[:2]
+        p = answer(learn.model(x.to(learn.dls.device))).cpu()
+    return dict(x=x.numpy(), y=y.numpy(), p=p.numpy())
+
 # %% ../nbs/15_study.ipynb #d06abe84
 TASKS = Registry('task')
 
@@ -172,6 +179,13 @@ def _head_of(o): # kind and options of what is set as a head
 def _some_classes(f, at, preds, targs, **kw): return f(preds[:,at], targs[:,at], **kw) # of these alone
 
 def _names_of(dls): return np.array(list(map(str, dls.vocab))) # for the figures
+
+def _columns(dls, names): return [list(dls.vocab).index(o) for o in names]
+
+def _for_classes(task, names): # a copy whose scores are of these, and how many they are
+    res = copy(task)
+    res.classes = list(names)
+    return res,f"{len(names)} class{'es'*(len(names)>1)}"
 
 def _with_classes(names, data, dls): # the loaders, if they have all that are named
     bad = [o for o in names or [] if o not in dls.vocab]
@@ -216,9 +230,7 @@ def with_settings(self:Multilabel,
 )->Task: # With `classes`: a copy that has one score more
     "The task as these settings have it"
     if not cfg.get('classes'): return self
-    res,(main,*more) = copy(self),type(self).scores.items()
-    res.classes = list(cfg['classes'])
-    n = f"{len(res.classes)} class{'es'*(len(res.classes)>1)}"
+    (res,n),(main,*more) = _for_classes(self, cfg['classes']),type(self).scores.items()
     res.scores = dict(map=Score(f'{main[1].label}, {n}'), map_all=Score(f'{main[1].label}, all classes'))
     res.scores |= dict(more)
     return res
@@ -229,7 +241,7 @@ def columns(self:Multilabel,
     dls, # Its loaders
 )->list|None: # Numbers of the classes that count; None: all do
     "Where the named classes stand"
-    return self.classes and [list(dls.vocab).index(o) for o in self.classes]
+    return self.classes and _columns(dls, self.classes)
 
 @patch
 def metric(self:Multilabel,
@@ -302,13 +314,10 @@ class Segment(Task):
         "Mean IoU and pixel accuracy, IoU by class, a confusion matrix a picture, and a few answers"
         i,split = scored_split(dls)
         cm = ConfusionMatrix(len(dls.vocab), keep=True)
-        with at_rest(learn.model):
-            for x,y in dls[i]: cm.update(learn.model(x).argmax(1), y)
-            x,y = _rows(dls[i], sample_of(len(dls[i].dataset), 6))[:2]
-            p = learn.model(x.to(learn.dls.device)).argmax(1).cpu()
+        shown = _scored(learn, dls[i], cm, lambda o: o.argmax(1))
         res = segmentation_scores(cm.cm, vocab=dls.vocab) | dict(split=split)
         res['each_class'] = res.pop('iou')
-        shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy().astype(np.uint8), vocab=_names_of(dls))
+        shown |= dict(p=shown['p'].astype(np.uint8), vocab=_names_of(dls))
         return res,dict(each=cm.each.astype(np.int32)) | shown
     def interval(self, ours, base):
         "Over pictures, mean over seeds"
@@ -353,8 +362,6 @@ class _SomeAP(BoxAP): # of these classes alone
         ap = box_ap(self.matches.arrays)[self.at] if self.matches else None
         return ap if ap is None else float('nan') if np.isnan(ap).all() else float(np.nanmean(ap))
 
-def _columns(dls, names): return [list(dls.vocab).index(o) for o in names]
-
 def _of_classes(a, at): # what `BoxMatches` has of the classes of these numbers; None: of all
     res = {k:a[k] for k in ('image','cls','score','coco','voc','true')}
     if at is None: return res
@@ -370,9 +377,7 @@ def with_settings(self:Detect,
 )->Task: # With `classes`: a copy that has two scores more
     "The task as these settings have it"
     if not cfg.get('classes'): return self
-    res = copy(self)
-    res.classes = list(cfg['classes'])
-    n = f"{len(res.classes)} class{'es'*(len(res.classes)>1)}"
+    res,n = _for_classes(self, cfg['classes'])
     res.scores = {k:Score(f'{o.label}, {n}') for k,o in type(self).scores.items()}
     res.scores |= {f'{k}_all':Score(f'{type(self).scores[k].label}, all classes') for k in ('ap','ap50')}
     return res
@@ -385,12 +390,8 @@ def score(self:Detect,
     "COCO's and VOC's scores, AP by class, which boxes were right, and a few answers"
     i,split = scored_split(dls)
     m = BoxMatches(len(dls.vocab))
-    with at_rest(learn.model):
-        for x,y in dls[i]: m.update(learn.model(x)[0], y)
-        x,y = _rows(dls[i], sample_of(len(dls[i].dataset), 6))[:2]
-        p = learn.model(x.to(learn.dls.device))[0].cpu()
+    shown = _scored(learn, dls[i], m, first) | dict(vocab=_names_of(dls))
     res = detection_scores(m.arrays, vocab=dls.vocab) | dict(split=split)
-    shown = dict(x=x.numpy(), y=y.numpy(), p=p.numpy(), vocab=_names_of(dls))
     if not self.classes: return res,m.arrays | shown
     at = _columns(dls, self.classes)
     some = detection_scores(_of_classes(m.arrays, at), vocab=self.classes)

@@ -14,6 +14,7 @@ from joblib.externals import loky
 from typing import Iterator
 from fastai.callback.core import Callback
 from .files import *
+from .sources import *
 
 # %% ../nbs/14a_units.ipynb #b3fa9912
 @contextlib.contextmanager
@@ -166,9 +167,7 @@ def check_backend(
     with _PLACES[kind](backend, None, np.zeros(1, np.uint8)): pass
 
 # %% ../nbs/14a_units.ipynb #3892566a
-def _names(jobs):
-    ns = [str(getattr(o, 'name', o)) for o in jobs]
-    return ', '.join(ns[:3]) + (f' and {len(ns)-3} more' if len(ns)>3 else '')
+def _names(jobs): return some_names([getattr(o, 'name', o) for o in jobs], 3)
 
 def _lost(e, jobs, backend, times, most=3): # says it, or gives up
     why = f'{type(e).__name__}: {e}'.split('\n')[0][:160]

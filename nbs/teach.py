@@ -95,7 +95,7 @@ def parts_of(md):
     "Markdown as slides: headings, tables and lists are shown, of other paragraphs the first sentence; all of it is in the notes"
     made = []
     for p in re.split(r'\n\s*\n', md.strip()):
-        if m := re.match(r'(#+) ', p): made.append((dict({1:'slide', 2:'slide'}).get(len(m[1]), 'subslide'),p))
+        if m := re.match(r'(#+) ', p): made.append(('slide' if len(m[1])<3 else 'subslide',p))
         elif re.match(r'[|>\-*]|\d+\.|```|<|!', p): made.append(('-',ANSWER.sub('', p)))
         else: made.append(('-',first_sentence(p)[0]))
     return made
