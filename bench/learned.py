@@ -24,10 +24,10 @@ def main():
     began,out = time.time(),Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fn = out/'scores.json'
-    res = json.loads(fn.read_text()) if fn.exists() else {}
     verbs = dict(neighbors=neighbors, channels=channels, maps=class_maps, covers=covers)
-    res[args.verb] = verbs[args.verb](args, out)|dict(seconds=round(time.time()-began), threads=args.threads)
+    part = verbs[args.verb](args, out)|dict(seconds=round(time.time()-began), threads=args.threads)
     from zoo import rounded
+    res = (json.loads(fn.read_text()) if fn.exists() else {})|{args.verb:part} # as it is now: verbs may run beside each other
     fn.write_text(json.dumps(rounded(res, 5), indent=1)+'\n')
     print(json.dumps(rounded(res[args.verb], 5)))
 
@@ -86,18 +86,17 @@ def neighbors(args, out):
     counts = torch.bincount(y).float()
     d = torch.cdist(color, color)
     chance = dict(same_class=((counts*(counts-1)).sum()/len(y)/(len(y)-1)).item(), color_distance=(d.sum()/len(d)/(len(d)-1)).item())
-    pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(args.seed))[:6]
+    pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(args.seed))[:5]
     shown = {k:[[i.item(),*near[k][i].tolist()] for i in pick] for k in ('shipped','random 0','pixels')}
     draw_neighbors(x, shown, out/'neighbors.webp')
     return dict(pictures=len(x), classes=len(counts), neighbors=5, seeds=args.seeds, chance=chance, **rows)
 
 def draw_neighbors(x, shown, fn):
     "A query a row, and its five nearest, in gray and in color, for each body"
-    rows = list(next(iter(shown.values())))
-    gap,tile = 4,64
+    rows,gap,tile = next(iter(shown.values())),4,64
     blocks = list(shown.values())
     width = sum(len(b[0])*tile+3*gap for b in blocks)-2*gap
-    im = canvas(len(rows)*(2*tile+3*gap), width)
+    im = canvas(len(rows)*(2*tile+3*gap)-3*gap, width)
     for r in range(len(rows)):
         left = 0
         for b in blocks:
@@ -107,7 +106,7 @@ def draw_neighbors(x, shown, fn):
                 put(im, x[i], top+tile, left)
                 left += tile+(gap if j==0 else 0)
             left += 2*gap
-    save(im, fn)
+    save(im, fn, 70)
 
 def canvas(h, w):
     import torch
@@ -232,15 +231,22 @@ def class_maps(args, out):
         ratio = lambda a,b: a.sum()/b.sum()
         res[what] = {k:ci(by(v), n, stat=ratio) for k,v in o.items()}
         res[what+'_gain'] = {k:ci(by(o['shipped']-v), n, stat=ratio) for k,v in o.items() if k!='shipped'}
+    frequent = [k for k in range(len(dls.vocab)) if (train_labels(dls)[:,k].sum()>=16) and (c==k).sum()>=28]
+    res['classes_apart'] = {str(dls.vocab[k]):dict(things=int((c==k).sum()))|{b:{w:o[w][c==k].mean().item() for w in ('shipped','random','the middle','blindly')} for b,o in dict(highest=rows, top_tenth=tops).items()} for k in frequent}
     pick = torch.randperm(len(i), generator=torch.Generator().manual_seed(args.seed))
     seen,chosen = set(),[]
     for q in pick.tolist():
-        if i[q].item() in seen or not .05<area[q]<.5: continue
+        if i[q].item() in seen or c[q] not in frequent or not .05<area[q]<.5: continue
         seen.add(i[q].item()); chosen.append(q)
         if len(chosen)==8: break
     draw_maps(x, kept, i, c, m, chosen, dls.vocab, out/'maps.webp')
     return dict(pictures=len(set(i.tolist())), things=len(i), train=len(dls.train_ds), classes=len(dls.vocab), seeds=args.seeds,
                 area=area.mean().item(), shown=[str(dls.vocab[c[q]]) for q in chosen], **res)
+
+def train_labels(dls):
+    "0 and 1, `(n,classes)`"
+    import torch
+    return torch.cat([o[1].as_subclass(torch.Tensor).clamp_min(0) for o in dls.plain(0)])
 
 def add_box(masks, i, b):
     "A box of a class of a picture onto its mask; coordinates as the loaders have them"
@@ -277,8 +283,70 @@ def draw_maps(x, kept, i, c, m, chosen, vocab, fn):
 
 # covers
 
+SIDES = 8,16,24,32 # of squares, px
+BLUE = -12 # mean b* of an upper half that counts as blue
+
 def covers(args, out):
-    "Color at the middle of a covered square, in photographs whose upper half is truly blue and in the others"
-    pass
+    "Color at the middle of the upper half, as a square over it grows, in photographs whose upper half is truly blue and in the others"
+    import torch
+    from colorfast.color import AB_SCALE, rgb2l
+    from colorfast.inference import Colorizer
+    from colorfast.interpret import change_by_distance, cover
+    model = Colorizer.load(args.body)
+    x,ab,_ = photographs(args)
+    l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
+    paint = lambda l: AB_SCALE*torch.cat([model.predict(o).as_subclass(torch.Tensor).cpu() for o in l.split(128)])
+    middle = lambda o: o[:,:,12:20,28:36].mean((2,3)) # what is left of a square of any side
+    box = lambda s: (16-s//2, 32-s//2, 16+s//2, 32+s//2)
+    blue = ab[:,1,:32].mean((1,2))<BLUE
+    g = torch.Generator().manual_seed(args.seed)
+    strange = l[torch.randperm(len(l), generator=g)]
+    whole = paint(l)
+    shown = {'nothing':middle(whole), 'truth':middle(ab)}
+    reach = {}
+    for s in SIDES:
+        for how,fill in dict(gray=0., texture=strange).items():
+            after = paint(cover(l, box(s), fill))
+            shown[f'{how} {s}'] = middle(after)
+            reach[f'{how} {s}'] = change_by_distance(whole, after, box(s))
+    shown['upper half, gray'] = middle(paint(cover(l, (0,0,32,64), 0.)))
+    outside = torch.ones(64,64, dtype=torch.bool)
+    outside[0:32,16:48] = False
+    shown['all but 32'] = middle(paint(cover(l, outside, 0.)))
+    upside = paint(l.flip(2)).flip(2)
+    shown['upside down'] = middle(upside)
+    shown['all gray'] = middle(paint(torch.zeros_like(l[:1]))).expand(len(l), 2)
+    res = {k:dict(blue=ci(v[blue,1].numpy()), others=ci(v[~blue,1].numpy()), apart=gap(v, blue), follows=follows(v, shown['nothing'])) for k,v in shown.items()}
+    d = {k:[round(o,3) for o in v.mean(0).tolist()] for k,v in reach.items()}
+    draw_covers(l, x, strange, paint, box, blue, out/'covers.webp', args.seed)
+    return dict(pictures=len(x), blue=int(blue.sum()), threshold=BLUE, sides=SIDES, b=res, change=d)
+
+def gap(v, blue):
+    "Mean b* of the blue ones less that of the others, with an interval over photographs"
+    return ci(v[:,1].numpy(), blue.numpy(), stat=lambda v,b: v[b].mean()-v[~b].mean())
+
+def follows(v, before):
+    "Correlation of b* at the middle with b* there when nothing is covered, with an interval over photographs"
+    import numpy as np
+    if v[:,1].std()<1e-3: return None # one color everywhere
+    return ci(v[:,1].numpy(), before[:,1].numpy(), stat=lambda a,b: np.corrcoef(a,b)[0,1])
+
+def draw_covers(l, x, strange, paint, box, blue, fn, seed):
+    "Six photographs with a blue upper half, then four others, a column each, in rows: true, painted, under squares of gray and of another photograph, upside down"
+    import torch
+    from colorfast.color import AB_SCALE, l_ab2rgb
+    from colorfast.interpret import cover
+    g = torch.Generator().manual_seed(seed)
+    some = lambda m,n: m.nonzero()[:,0][torch.randperm(int(m.sum()), generator=g)[:n]]
+    pick = torch.cat([some(blue, 6), some(~blue, 4)])
+    l,strange = l[pick],strange[pick]
+    rgb = lambda l: l_ab2rgb(l, paint(l)/AB_SCALE).as_subclass(torch.Tensor)
+    seen = lambda l: torch.stack([gray(l_ab2rgb(o[None], o.new_zeros(1,2,64,64)).as_subclass(torch.Tensor)[0]) for o in l])
+    gray16,gray32,other16 = cover(l, box(16), 0.),cover(l, box(32), 0.),cover(l, box(16), strange)
+    rows = [x[pick],rgb(l),seen(gray16),rgb(gray16),seen(gray32),rgb(gray32),seen(other16),rgb(other16),rgb(l.flip(2))]
+    im = canvas(len(rows)*68-4, len(pick)*68-4+10)
+    for r,row in enumerate(rows):
+        for j,o in enumerate(row): put(im, o, r*68, j*68+(10 if j>=6 else 0))
+    save(im, fn, 85)
 
 if __name__=='__main__': main()
