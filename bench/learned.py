@@ -1,13 +1,13 @@
 """What can be seen in the shipped body, on photographs: neighbors, channels, class maps, covered skies. Beside it random bodies.
 
-python bench/learned.py neighbors PHOTOS --out nbs/tutorials/learned [--labels FILE] [--threads 1]
-python bench/learned.py channels PHOTOS --out nbs/tutorials/learned [--labels FILE]
+python bench/learned.py neighbors PHOTOS --out nbs/tutorials/learned [--labels FILE]
+python bench/learned.py channels PHOTOS --out nbs/tutorials/learned [--labels FILE] [--n 3000]
 python bench/learned.py maps VOC --out nbs/tutorials/learned
-python bench/learned.py covers PHOTOS --out nbs/tutorials/learned [--n 2000]
+python bench/learned.py covers PHOTOS --out nbs/tutorials/learned [--n 4000]
 
 PHOTOS is a folder of photographs of 64 px that no training saw, such as Tiny ImageNet's val/images; --labels a text file with a
 name and a class on each line, such as its val_annotations.txt. VOC is a folder in Pascal VOC's layout. Each verb adds its part
-to OUT/scores.json and draws its figure, OUT/VERB.webp. What is drawn is a random sample by --seed, or every so-manieth channel.
+to OUT/scores.json and draws its figure, OUT/VERB.webp. What is drawn is a random sample by --seed, or channels at equal steps.
 Photographs of a mean chroma below 1 are left out. Intervals are bootstraps over photographs, or over channels, as said there."""
 import argparse, json, time, warnings
 from pathlib import Path
@@ -38,7 +38,7 @@ def bodies(args):
     blank = scratch_body(body.arch, body.max_stride)
     return {'shipped':rgb_body(body)} | {f'random {i}':rgb_body(blank, seed=i) for i in range(args.seeds)}
 
-def photographs(args):
+def photographs(args, early=False):
     "RGB `(n,3,64,64)`, their ab in units of a* and b*, and classes"
     import numpy as np, torch
     from PIL import Image
@@ -46,6 +46,7 @@ def photographs(args):
     from colorfast.color import AB_SCALE, rgb2l_ab
     from colorfast.images import to_rgb
     files = sorted(get_image_files(args.data), key=lambda f: f.name)
+    if early and args.n: files = [files[i] for i in np.random.RandomState(args.seed).permutation(len(files))[:args.n]] # those without color go later
     names = dict(o.split()[:2] for o in Path(args.labels).read_text().splitlines()) if args.labels else {}
     x = torch.stack([torch.from_numpy(np.asarray(to_rgb(Image.open(f)))) for f in files]).permute(0,3,1,2)
     ab = torch.cat([AB_SCALE*rgb2l_ab(o/255)[1].as_subclass(torch.Tensor) for o in x.split(256)])
@@ -133,7 +134,7 @@ def channels(args, out):
     from colorfast.color import rgb2l
     from colorfast.interpret import Places, cut_patches, intraclass_correlation, receptive_field, top_places
     import torch.nn.functional as F
-    x,ab,y = photographs(args)
+    x,ab,y = photographs(args, early=True)
     l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
     lab,n,res,drawn = torch.cat([50*(l+1),ab],1),9,{},{}
     g = torch.Generator().manual_seed(args.seed)
