@@ -136,7 +136,7 @@ def channels(args, out):
     import torch.nn.functional as F
     x,ab,y = photographs(args, early=True)
     l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
-    lab,n,res,drawn = torch.cat([50*(l+1),ab],1),9,{},{}
+    lab,n,res = torch.cat([50*(l+1),ab],1),9,{}
     g = torch.Generator().manual_seed(args.seed)
     for layer,name in ((1,'middle'),(2,'last')):
         sides = {}
@@ -150,9 +150,9 @@ def channels(args, out):
         res[name] = dict(layer=layer, channels=m, side=side, receptive_field={k:dict(zip(('half','nine_tenths'), v)) for k,v in sides.items()}, **{
             what:{k:o[what] for k,o in rows.items()} for what in ('color','lightness','same_class')})
         every = m//6
-        drawn[name] = {k:cut_patches(x, Places(*(o[::every][:6] for o in got[k])), side) for k in ('shipped','random 0')}
+        drawn = {k:cut_patches(x, Places(*(o[::every][:6] for o in got[k])), side) for k in ('shipped','random 0')}
         res[name]['drawn'] = list(range(0, m, every))[:6]
-    for name,o in drawn.items(): draw_channels(o, out/f'channels_{name}.webp')
+    draw_channels(drawn, out/'channels.webp') # of the last stage
     return dict(pictures=len(x), patches=n, seeds=args.seeds, stages=res)
 
 def measured(lab, y, places, side):
