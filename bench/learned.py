@@ -276,9 +276,11 @@ def draw_maps(x, kept, i, c, m, chosen, vocab, fn):
             ax.set(xticks=[], yticks=[], frame_on=False)
             ax.contour(m[q], levels=[.5], colors='w', linewidths=1.2)
     for ax,n in zip(axs[:,0], ('photograph','as seen','shipped','random')): ax.set_ylabel(n, fontsize=9)
-    fig.savefig('/tmp/_maps.png')
+    import io
     from PIL import Image
-    im = Image.open('/tmp/_maps.png').convert('RGB')
+    png = io.BytesIO()
+    fig.savefig(png)
+    im = Image.open(png).convert('RGB')
     im.save(fn, quality=80, method=6)
     print(fn.name, fn.stat().st_size)
 
