@@ -21,6 +21,7 @@ from .detect import *
 from .protocols import *
 from .inference import *
 from .units import *
+from .interpret import *
 from .study import *
 from .figures import *
 from .report import *
