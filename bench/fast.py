@@ -1,10 +1,11 @@
 """What a training step consists of, what each choice costs or saves, and what a large photograph takes, as ratios.
 
-python bench/fast.py [--size 64] [--bs 16] [--batches 5] [--repeats 5] [--threads 1] [--steps FILE [FILE]] --json FILE
+python bench/fast.py [--size 64] [--bs 16] [--batches 4] [--repeats 3] [--threads 1] --json FILE
 
 Made-up pictures, everything in one process. Times are compared only with others of the same run: the ways take turns, an
 epoch each of which the first two batches are not timed, and a row is the median of the ratios within a turn. The parts of a
-step are shares of its time, by the clock and by PyTorch's profiler. --steps adds what bench/train_step.py --json wrote."""
+step are shares of its time, by the clock and by PyTorch's profiler. bench/train_step.py holds the whole against
+the usual way."""
 import argparse,json,os,platform,statistics,tempfile,time,warnings
 from pathlib import Path
 from zoo import rounded
@@ -14,8 +15,8 @@ GROUPS = dict(convolution=('convolution','conv2d','mkldnn_conv'), norm=('batch_n
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--size', type=int, default=64); p.add_argument('--bs', type=int, default=16); p.add_argument('--batches', type=int, default=5)
-    p.add_argument('--repeats', type=int, default=5); p.add_argument('--threads', type=int, default=1); p.add_argument('--steps', nargs='*', default=[]); p.add_argument('--json')
+    p.add_argument('--size', type=int, default=64); p.add_argument('--bs', type=int, default=16); p.add_argument('--batches', type=int, default=4)
+    p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1); p.add_argument('--json')
     args = p.parse_args()
     warnings.simplefilter('ignore')
     import torch
@@ -24,12 +25,11 @@ def main():
         os.environ['COLORFAST_CACHE'] = f'{tmp}/cache'
         files = pictures(Path(tmp), args.bs*(args.batches+1))
         res = dict(device=device(args.threads), size=args.size, bs=args.bs, repeats=args.repeats)
-        res['steps'] = [o for f in args.steps for o in json.loads(Path(f).read_text())]
-        res['choices'] = choices(files, args)
-        res['parts'],res['kinds'] = {f'stride {o}':parts(files, args, o) for o in (1,4)},kinds(files, args)
-        res['loader'] = loader(files, args)
-        res['photograph'] = photograph(args)
-    print(json.dumps(rounded({k:v for k,v in res.items() if k!='steps'}), indent=1))
+        todo = dict(parts=lambda: {f'stride {o}':parts(files, args, o) for o in (1,4)}, kinds=lambda: kinds(files, args), loader=lambda: loader(files, args),
+                    photograph=lambda: photograph(args), choices=lambda: choices(files, args))
+        for k,f in todo.items():
+            res[k] = f()
+            print(k, json.dumps(rounded(res[k]), indent=1), flush=True)
     if args.json: Path(args.json).write_text(json.dumps(rounded(res), indent=1)+'\n')
 
 def device(threads):
@@ -59,10 +59,8 @@ def learner(files, args, stride=1, half=False, bs=None, bf16=None, **kw):
 def choices(files, args):
     "Seconds a picture as a share of those of `colorize_learner` as it comes, the ways taking turns"
     from train_step import turn
-    from colorfast.pretext import Regression
-    ways = {'as it comes':{}, 'no critic':dict(pretext=Regression()), 'all stages of the body':dict(max_stride=32), 'stride 2':dict(stride=2),
-            'stride 4':dict(stride=4), 'pictures of half the size':dict(half=True), 'channels first':dict(fast=False), 'bfloat16, emulated':dict(bf16=True),
-            'batches of 4':dict(bs=4)}
+    ways = {'as it comes':{}, 'pictures of half the size':dict(half=True), 'batches of 4':dict(bs=4), 'channels first':dict(fast=False),
+            'bfloat16, emulated':dict(bf16=True)}
     learns,took = {k:learner(files, args, **kw) for k,kw in ways.items()},{k:[] for k in ways}
     for r in range(args.repeats+1):
         for k,o in learns.items():
@@ -129,7 +127,7 @@ def photograph(args):
     from PIL import Image
     from colorfast.inference import Colorizer
     small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6,8), dtype=np.uint8))
-    pics = {f'{w*h/1e6:.1f}':small.resize((w,h), Image.BICUBIC) for w,h in ((640,480),(2048,1536),(4000,3000),(8000,6000))}
+    pics = {f'{w*h/1e6:.1f}':small.resize((w,h), Image.BICUBIC) for w,h in ((640,480),(2048,1536),(4000,3000))}
     took,net = {k:[] for k in pics},{k:[] for k in pics}
     model = Colorizer.load('photos')
     spent = [0.]
