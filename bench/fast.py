@@ -92,7 +92,7 @@ def parts(files, args, stride):
     return {k:statistics.median(r[k]/sum(r.values()) for r in rows) for k in rows[0]}
 
 def kinds(files, args):
-    "Operations a picture, the rate of them and that of a matrix product, and which operations take the time"
+    "Operations a picture, their rate as a share of that of a matrix product (on a quiet machine: the product is short), and which operations take the time"
     import torch
     from torch.profiler import ProfilerActivity, profile
     from fastai.vision.all import default_device
