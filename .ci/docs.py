@@ -133,7 +133,7 @@ def is_grid(words):
     return sum(bool(re.search(r'\S {2,}\S', o)) for o in lines) > 1 and max(map(len, lines)) <= 100 and not re.search(r'epoch +\d+/\d+ ', words)
 
 def fit(out):
-    "Make what is long fit the page: code and outputs wrap, names in heads break after a dot or an underscore, scores of a training log keep four digits."
+    "Make what is long fit the page: code and outputs wrap, but no option of a command; names in heads break after a dot or an underscore, scores of a training log keep four digits."
     def pre(m):
         if m[1] != '<pre>' or not is_grid(html.unescape(re.sub(r'<[^>]*>', '', m[3]))): return m[1] + m[2] + lines_that_wrap(m[3]) + '</code></pre>'
         return f'<pre class="grid">{m[2]}{m[3]}</code></pre>'
@@ -142,10 +142,12 @@ def fit(out):
         plain = rows == [str(i) for i in range(len(rows))] and m[0].count('<tr') == len(rows) + 1
         whole = re.sub(r'(?<=[\d.]) ± (?=\d)', '\u00a0±\u00a0', m[0])
         return whole.replace('class="dataframe"', 'class="dataframe numbered"') if plain else whole
+    def option(m): return m[1] + re.sub(r'(?<![^\s(])--?[A-Za-z][\w-]*', r'<span class="whole">\g<0></span>', m[2])
     def name(m): return m[1] + re.sub(r'(?<=\w)([._]+)(?=\w)', r'\1<wbr>', m[2])
     def log(m): return re.sub(r'<td>(\d+\.\d{6})</td>', lambda o: f'<td>{float(o[1]):#.4g}</td>', m[0])
     for p in out.rglob('*.html'):
         s = re.sub(r'(<pre[^>]*>)(<code[^>]*>)(.*?)</code></pre>', pre, p.read_text(encoding='utf-8'), flags=re.S)
+        s = re.sub(r'((?<!<pre>)(?<!<pre class="grid">)<code>)([^<]* -[^<]*)(?=</code>)', option, s)
         s = re.sub(r'<table class="fastprogress">.*?</table>', log, s, flags=re.S)
         s = re.sub(r'<table[^>]* class="dataframe">.*?</table>', table, s, flags=re.S)
         s = re.sub(r'(<(?:h[1-4]|t[dh]|a(?= [^>]*nav-link))(?: [^>]*)?>(?:<code>)?)([A-Za-z_][\w.]*[._]\w+)(?=<)', name, s)

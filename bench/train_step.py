@@ -9,6 +9,7 @@ change at a time. Every way lives in its own process, so that its peak memory is
 epoch of --batches batches each, of which the first two are not timed."""
 import argparse,json,multiprocessing as mp,os,resource,statistics,sys,tempfile,time,warnings
 from pathlib import Path
+from zoo import rounded
 
 WAYS = dict(usual='the usual way',
             joint='one forward pass for both nets, cached bytes',
@@ -27,7 +28,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix='colorfast') as tmp:
         os.environ['COLORFAST_CACHE'] = f'{tmp}/cache'
         table = [run(args, size, Path(tmp)) for size in map(int, args.sizes.split(','))]
-    if args.json: Path(args.json).write_text(json.dumps(table, indent=1))
+    if args.json: Path(args.json).write_text(json.dumps(rounded(table), indent=1)+'\n')
 
 def run(args, size, tmp):
     from data import made_up
@@ -54,13 +55,14 @@ def run(args, size, tmp):
     finally:
         for o,_ in procs.values(): o.terminate(); o.join()
     med = {k:statistics.median(v) for k,v in turns.items()}
+    ratios = {k:[a/b for a,b in zip(v,turns['usual'])] for k,v in turns.items()}
     print(f"{size} px, batches of {args.bs}, {info['ours']}")
     print(f"  {'':50} images/s   against usual   peak MB, first and last epoch")
     for k in ways:
-        ratio = statistics.median([a/b for a,b in zip(turns[k],turns['usual'])])
-        print(f'  {WAYS[k]:50} {med[k]:8.1f}   {ratio:8.1f} x      {mem[k][0]:.0f}, {mem[k][-1]:.0f}   ({min(turns[k]):.1f} to {max(turns[k]):.1f} images/s)')
+        print(f'  {WAYS[k]:50} {med[k]:8.1f}   {statistics.median(ratios[k]):8.1f} x      {mem[k][0]:.0f}, {mem[k][-1]:.0f}   ({min(turns[k]):.1f} to {max(turns[k]):.1f} images/s)')
     print(f"  ours: {flops/1e9:.2f} GFLOP an image, so {med['ours']*flops/1e9:.0f} GFLOP/s; a large matrix product {limit/1e9:.0f}: {100*med['ours']*flops/limit:.0f} %\n", flush=True)
-    return dict(size=size, bs=args.bs, threads=args.threads, **{k:dict(median=med[k], all=turns[k], peak_mb=mem[k]) for k in ways}, flop_per_image=flops, matmul_flops=limit)
+    ways = {k:dict(name=WAYS[k], ratio=statistics.median(ratios[k]), ratios=ratios[k], per_second=med[k], peak_mb=mem[k][-1]) for k in ways}
+    return dict(size=size, bs=args.bs, device=info['ours'], ways=ways, gflop_per_image=flops/1e9, gflops=med['ours']*flops/1e9, matmul_gflops=limit/1e9)
 
 def work(pipe, way, files, n, size, bs, threads):
     "A process that trains one way, an epoch a turn"

@@ -358,13 +358,16 @@ def _seeds_fact(res, tasks, arms): # how many runs, and how they make pairs
     pairs = 'one pair' if n==1 else f'{n} pairs'
     return f'{pairs} of runs; the two of a pair have the same seed and batches, and differ in the body'
 
-def _time_fact(env):
-    secs = env.get('seconds') or {}
+def _time_fact(env, cfg): # units have threads of their own; the process that starts them only pretrains
+    secs,units = env.get('seconds') or {},cfg.get('threads')
     if not secs: return ''
     one = lambda s: f'{s/60:.0f} min' if s>=90 else f'{s:.0f} s'
-    n = env.get('threads')
-    where = f"{env.get('device')}" + (f", {n} thread{'s'*(n!=1)}" if n else '')
-    return f"{one(sum(secs.values()))} on {where}: " + ', '.join(f'{k} {one(v)}' for k,v in secs.items())
+    used = {k:env.get('threads') if k=='pretrain' else units for k in secs}
+    said = {k:f"{n} thread{'s'*(n!=1)}" if n else '' for k,n in used.items()}
+    same = len(set(said.values()))==1 and said[first(said)]
+    where = f"{env.get('device')}" + (f', {same}' if same else '')
+    each = [f'{k} {one(v)}' + (f' ({said[k]})' if said[k] and not same else '') for k,v in secs.items()]
+    return f"{one(sum(secs.values()))} on {where}: " + ', '.join(each)
 
 # %% ../nbs/17_report.ipynb #b8a00784
 def facts(
@@ -381,7 +384,7 @@ def facts(
     if mine and data: res['labelled data'] = _named(data, kind)
     res['labels'] = _labels_fact(results, tasks)
     res |= {'scored on':splits, 'seeds':_seeds_fact(results, tasks, arms)}
-    res |= {'day':f'{when.day} {when:%B %Y}' if when else '', 'time':_time_fact(env)}
+    res |= {'day':f'{when.day} {when:%B %Y}' if when else '', 'time':_time_fact(env, cfg)}
     res['versions'] = ', '.join(f'{k} {v}' for k,v in (env.get('versions') or {}).items())
     return {k:v for k,v in res.items() if v}
 
