@@ -6,8 +6,8 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #20d68c81
-import argparse, ast, difflib, functools, glob, importlib, importlib.util, json, os, platform, re, shlex, sys, time
-import warnings
+import argparse, ast, difflib, functools, glob, importlib, importlib.util, json, os, platform, re, shlex, sys
+import time, warnings
 from pathlib import Path
 from . import __version__
 
@@ -454,7 +454,8 @@ def _words_of(p): # options and verbs of a parser, and of those below it
     return [*p._option_string_actions, *[k for k,_ in below], *[o for _,q in below for o in _words_of(q)]]
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message): self.exit(2, f'{self.prog}: {message}{self._near(message)} (see {self.prog} --help)\n')
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message}{self._near(message)} (see {self.prog} --help)\n')
     def _near(self, message): # what was probably meant
         word = re.search(r"(?:arguments: |argument VERB: invalid choice: ')([\w-]+)", message)
         near = word and difflib.get_close_matches(word[1], _words_of(self), 1)
@@ -535,23 +536,27 @@ def _pretrain_options(p):
     _kinds(p, at, 'kind')
     p.add_argument('--seed', type=int, default=0, help=_help(at, 'seed'))
     _pretexts(p)
-    p.add_argument('--resume', action='store_true', help='go on from the checkpoint in --out; without it training begins again and replaces what is there')
+    p.add_argument('--resume', action='store_true', help='go on from the checkpoint in --out; without it '
+                   'training begins again and replaces what is there')
 
 def _colorize_options(p):
     at = 'inference.colorize_files'
     p.add_argument('images', nargs='+', metavar='IMAGE', help=_help(at, 'items'))
     p.add_argument('--model', help='a shipped name, a folder that pretrain wrote, a file or a URL; '
                                    'or a .pt file of export_script; default: photos')
-    p.add_argument('--out', default='colored', help='folder for the results; default: colored, in the current folder')
+    p.add_argument('--out', default='colored',
+                   help='folder for the results; default: colored, in the current folder')
 
 # %% ../nbs/18_cli.ipynb #dc4967dc
 def _transfer_options(p):
     at = 'study.run_transfer'
-    p.add_argument('task', type=_one_of('study','TASKS'), help='multilabel: name what is there; segment: outline it; '
-                   'detect: find it; or module:Name')
+    p.add_argument('task', type=_one_of('study','TASKS'),
+                   help='multilabel: name what is there; segment: outline it; detect: find it; '
+                        'or module:Name')
     p.add_argument('data', help=_help(at, 'data'))
-    p.add_argument('--body', required=True, help='a shipped name such as photos, a folder that pretrain wrote, a file '
-                   'or a URL; or scratch, which trains only the arms without weights')
+    p.add_argument('--body', required=True,
+                   help='a shipped name such as photos, a folder that pretrain wrote, a file or a URL; '
+                        'or scratch, which trains only the arms without weights')
     _training(p, at, _task_help)
     _downstream(p, at)
     p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
@@ -606,15 +611,21 @@ def _study_options(p):
 
 # %% ../nbs/18_cli.ipynb #1666e9b0
 _VERBS = dict( # verb to what runs it, its options, where its summary stands, and an example
-    demo=(_demo, _demo_options, 'the whole story on drawn scenes, in about ten minutes, ending in a report', '--out demo'),
-    scenes=(_scenes, _scenes_options, 'draw labelled scenes, in the layouts of COCO and of Pascal VOC', 'data/scenes --size 64'),
-    pretrain=(_pretrain, _pretrain_options, 'train a colorizer, score it and save its body', 'photos --out run --epochs 20'),
-    colorize=(_colorize, _colorize_options, 'color pictures; a bad file is named and left out', 'family/*.jpg --out colored'),
+    demo=(_demo, _demo_options,
+          'the whole story on drawn scenes, in about ten minutes, ending in a report', '--out demo'),
+    scenes=(_scenes, _scenes_options,
+            'draw labelled scenes, in the layouts of COCO and of Pascal VOC', 'data/scenes --size 64'),
+    pretrain=(_pretrain, _pretrain_options,
+              'train a colorizer, score it and save its body', 'photos --out run --epochs 20'),
+    colorize=(_colorize, _colorize_options,
+              'color pictures; a bad file is named and left out', 'family/*.jpg --out colored'),
     transfer=(_transfer, _transfer_options,
-              'train one labelled task, from scratch and from a body; typed again, it goes on', 'segment VOC2012 --body run --out seg'),
+              'train one labelled task, from scratch and from a body; typed again, it goes on',
+              'segment VOC2012 --body run --out seg'),
     judge=(_judge, _judge_options, 'score bodies by one protocol or more, with random bodies beside them',
            'photos VOC2012 --protocols linear,svm --out judged'),
-    study=(_study, _study_options, 'pretrain, transfer in pairs over seeds, and report; typed again, it goes on',
+    study=(_study, _study_options,
+           'pretrain, transfer in pairs over seeds, and report; typed again, it goes on',
            '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))
 
 # %% ../nbs/18_cli.ipynb #d43dfc77
@@ -624,7 +635,8 @@ def make_parser(
     "Parser of the command line."
     top = _Parser(prog='colorfast', description='Learn to see by learning to color.',
                   epilog='example: colorfast demo --out demo')
-    top.add_argument('--version', action='version', version=f'colorfast {__version__}', help='show the version')
+    said = f'colorfast {__version__}'
+    top.add_argument('--version', action='version', version=said, help='show the version')
     sub = top.add_subparsers(required=True, metavar='VERB', parser_class=_Parser)
     for name,(f,options,what,example) in _VERBS.items():
         text = _summary(what) if re.fullmatch(r'\w+\.\w+', what) else what

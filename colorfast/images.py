@@ -22,7 +22,8 @@ def _first_line(e): # of what an error says
     return (clean_text(e) or type(e).__name__).splitlines()[0][:60]
 
 # %% ../nbs/02_images.ipynb #b5a903b4
-def _no_file(fn): return 'an address, expected a file: download it first' if '://' in str(fn) else 'no such file'
+def _no_file(fn): # or an address
+    return 'an address, expected a file: download it first' if '://' in str(fn) else 'no such file'
 
 def _no_picture(name): # or one of a telephone
     heic = name.lower().endswith(('.heic','.heif'))

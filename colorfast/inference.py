@@ -405,7 +405,8 @@ def load_script(
 # %% ../nbs/14_inference.ipynb #db19ea92
 def _html(text): # only where there is a notebook
     try: from IPython.display import HTML
-    except ImportError: raise UserError('found no IPython, which shows this on a page: pip install jupyterlab') from None
+    except ImportError:
+        raise UserError('found no IPython, which shows this on a page: pip install jupyterlab') from None
     return HTML(text)
 
 def _jpeg_url(im, height): # at most twice as high as shown
