@@ -1,5 +1,8 @@
 """What `from colorfast.all import *` gives: fastai's vision, and every public name of colorfast."""
-from fastai.vision.all import *
+import warnings as _warnings
+with _warnings.catch_warnings(): # of torch, for fastai's developers
+    _warnings.simplefilter('ignore', FutureWarning)
+    from fastai.vision.all import *
 from .files import *
 from .color import *
 from .images import *

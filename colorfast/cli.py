@@ -6,9 +6,10 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #20d68c81
-import argparse, ast, functools, glob, importlib, importlib.util, json, os, platform, re, shlex, sys, time
-import warnings
+import argparse, ast, difflib, functools, glob, importlib, importlib.util, json, os, platform, re, shlex, sys
+import time, warnings
 from pathlib import Path
+from . import __version__
 
 # %% ../nbs/18_cli.ipynb #2bc117c1
 @functools.cache
@@ -262,6 +263,7 @@ def _colorize(a):
     res = colorize_files(Colorizer.load(model), images, a.out)
     if new and Path(a.out).is_dir(): (Path(a.out)/RUN_MARK).touch() # no photographs to learn from
     if not res['done']: raise ValueError('no picture could be colored')
+    print(f'Results: {a.out}')
 
 # %% ../nbs/18_cli.ipynb #831f20bf
 def _judged_bodies(a): # what the table compares, by name; what cannot be had is said in a line
@@ -447,8 +449,17 @@ def _model_and_images(model, images): # of the command line; without a model the
     raise ValueError(f'{first} is a colorizer: name pictures behind it, or use it by --model {first}')
 
 # %% ../nbs/18_cli.ipynb #a5c4ed1c
+def _words_of(p): # options and verbs of a parser, and of those below it
+    below = [q for o in p._actions if isinstance(o.choices, dict) for q in o.choices.items()]
+    return [*p._option_string_actions, *[k for k,_ in below], *[o for _,q in below for o in _words_of(q)]]
+
 class _Parser(argparse.ArgumentParser):
-    def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message}{self._near(message)} (see {self.prog} --help)\n')
+    def _near(self, message): # what was probably meant
+        word = re.search(r"(?:arguments: |argument VERB: invalid choice: ')([\w-]+)", message)
+        near = word and difflib.get_close_matches(word[1], _words_of(self), 1)
+        return f'; did you mean {near[0]}?' if near else ''
 
 def _training(p, out, of=_preset_help): # options of everything that trains; `of` explains epochs, bs and lr
     p.add_argument('--out', required=True, help=_help(out, 'out'))
@@ -525,20 +536,27 @@ def _pretrain_options(p):
     _kinds(p, at, 'kind')
     p.add_argument('--seed', type=int, default=0, help=_help(at, 'seed'))
     _pretexts(p)
-    p.add_argument('--resume', action='store_true', help=_help(at, 'resume'))
+    p.add_argument('--resume', action='store_true', help='go on from the checkpoint in --out; without it '
+                   'training begins again and replaces what is there')
 
 def _colorize_options(p):
     at = 'inference.colorize_files'
     p.add_argument('images', nargs='+', metavar='IMAGE', help=_help(at, 'items'))
-    p.add_argument('--model', help=_help('inference.Colorizer.load', 'fn'))
-    p.add_argument('--out', default='colored', help=_help(at, 'out')+'; default: colored, where you are')
+    p.add_argument('--model', help='a shipped name, a folder that pretrain wrote, a file or a URL; '
+                                   'or a .pt file of export_script; default: photos')
+    p.add_argument('--out', default='colored',
+                   help='folder for the results; default: colored, in the current folder')
 
 # %% ../nbs/18_cli.ipynb #dc4967dc
 def _transfer_options(p):
     at = 'study.run_transfer'
-    p.add_argument('task', type=_one_of('study','TASKS'), help=_help(at, 'task'))
+    p.add_argument('task', type=_one_of('study','TASKS'),
+                   help='multilabel: name what is there; segment: outline it; detect: find it; '
+                        'or module:Name')
     p.add_argument('data', help=_help(at, 'data'))
-    p.add_argument('--body', required=True, help=_help(at, 'body'))
+    p.add_argument('--body', required=True,
+                   help='a shipped name such as photos, a folder that pretrain wrote, a file or a URL; '
+                        'or scratch, which trains only the arms without weights')
     _training(p, at, _task_help)
     _downstream(p, at)
     p.add_argument('--protocols', type=_list_of, metavar='NAME,NAME', help=_preset_help('protocols'))
@@ -593,14 +611,21 @@ def _study_options(p):
 
 # %% ../nbs/18_cli.ipynb #1666e9b0
 _VERBS = dict( # verb to what runs it, its options, where its summary stands, and an example
-    demo=(_demo, _demo_options, 'the whole story on drawn scenes, ending in a report', '--out demo'),
-    scenes=(_scenes, _scenes_options, 'scenes.make_scenes', 'data/scenes --size 64'),
-    pretrain=(_pretrain, _pretrain_options, 'study.run_pretrain', 'photos --out run --epochs 20'),
-    colorize=(_colorize, _colorize_options, 'inference.colorize_files', 'family/*.jpg --out colored'),
-    transfer=(_transfer, _transfer_options, 'study.run_transfer', 'segment VOC2012 --body run --out seg'),
-    judge=(_judge, _judge_options, 'protocols.judge_all',
+    demo=(_demo, _demo_options,
+          'the whole story on drawn scenes, in about ten minutes, ending in a report', '--out demo'),
+    scenes=(_scenes, _scenes_options,
+            'draw labelled scenes, in the layouts of COCO and of Pascal VOC', 'data/scenes --size 64'),
+    pretrain=(_pretrain, _pretrain_options,
+              'train a colorizer, score it and save its body', 'photos --out run --epochs 20'),
+    colorize=(_colorize, _colorize_options,
+              'color pictures; a bad file is named and left out', 'family/*.jpg --out colored'),
+    transfer=(_transfer, _transfer_options,
+              'train one labelled task, from scratch and from a body; typed again, it goes on',
+              'segment VOC2012 --body run --out seg'),
+    judge=(_judge, _judge_options, 'score bodies by one protocol or more, with random bodies beside them',
            'photos VOC2012 --protocols linear,svm --out judged'),
-    study=(_study, _study_options, 'study.run_study',
+    study=(_study, _study_options,
+           'pretrain, transfer in pairs over seeds, and report; typed again, it goes on',
            '--colorize-data coco --downstream-data VOC2012 --preset paper --seeds 3 --out study'))
 
 # %% ../nbs/18_cli.ipynb #d43dfc77
@@ -610,6 +635,8 @@ def make_parser(
     "Parser of the command line."
     top = _Parser(prog='colorfast', description='Learn to see by learning to color.',
                   epilog='example: colorfast demo --out demo')
+    said = f'colorfast {__version__}'
+    top.add_argument('--version', action='version', version=said, help='show the version')
     sub = top.add_subparsers(required=True, metavar='VERB', parser_class=_Parser)
     for name,(f,options,what,example) in _VERBS.items():
         text = _summary(what) if re.fullmatch(r'\w+\.\w+', what) else what
@@ -623,6 +650,16 @@ def make_parser(
     return top
 
 # %% ../nbs/18_cli.ipynb #98922370
+def _check_there(a): # said at once: importing the rest takes ten seconds
+    kinds = [getattr(a, k, None) for k in ('kind','colorize_kind','downstream_kind')]
+    if any(':' in k for k in kinds if k): return # whose data may be no folder
+    for o in [getattr(a, k, None) for k in ('data','colorize_data','downstream_data')]:
+        if o and not Path(o).expanduser().exists():
+            raise ValueError(f'{o} does not exist, expected a folder with data')
+    asked = getattr(a, 'images', None) or ['.']
+    if not any(Path(o).expanduser().exists() or glob.has_magic(o) or _is_model(o) for o in asked):
+        raise ValueError(f"no such file or folder: {', '.join(asked)}")
+
 def _import_plugins(names): # what a user wrote is found from the current folder
     if '' not in sys.path and os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd())
     for o in names:
@@ -634,12 +671,13 @@ def main(
     argv:list=None, # Words after `colorfast`; None takes them from the command line
 )->int: # 0 done, 2 a user's mistake, 130 interrupted
     "Run the command line."
-    argv = sys.argv[1:] if argv is None else [str(o) for o in argv]
+    argv = (sys.argv[1:] if argv is None else [str(o) for o in argv]) or ['--help']
     a = make_parser(next((o for o in argv if o in _VERBS), '')).parse_args(argv)
     a.command = 'colorfast ' + shlex.join(argv)
     warnings.filterwarnings('ignore', category=FutureWarning) # other libraries' news for their developers
     warnings.showwarning = lambda m, *args, **kw: print(f'note: {m}', file=sys.stderr)
     try:
+        _check_there(a)
         _import_plugins(a.plugin)
         a.f(a)
     except KeyboardInterrupt:

@@ -22,6 +22,13 @@ def _first_line(e): # of what an error says
     return (clean_text(e) or type(e).__name__).splitlines()[0][:60]
 
 # %% ../nbs/02_images.ipynb #b5a903b4
+def _no_file(fn): # or an address
+    return 'an address, expected a file: download it first' if '://' in str(fn) else 'no such file'
+
+def _no_picture(name): # or one of a telephone
+    heic = name.lower().endswith(('.heic','.heif'))
+    return 'HEIC, which Pillow does not read: save it as JPEG' if heic else 'not a picture'
+
 @contextlib.contextmanager
 def opened_photo(
     fn:Path|str|bytes|Image.Image, # File, its content, or a picture that `PIL.Image.open` opened
@@ -41,8 +48,9 @@ def opened_photo(
             if most and w*h>most: raise bad(f'{w}x{h}, {bomb}')
             yield im
     except DataError: raise
-    except FileNotFoundError: raise bad('no such file') from None
-    except UnidentifiedImageError: raise bad('not a picture') from None
+    except FileNotFoundError: raise bad(_no_file(fn)) from None
+    except IsADirectoryError: raise bad('a folder, expected one picture') from None
+    except UnidentifiedImageError: raise bad(_no_picture(name)) from None
     except Image.DecompressionBombError: raise bad(bomb) from None
     except Exception as e: raise bad(f'damaged ({_first_line(e)})') from e # decoders raise anything
 

@@ -312,18 +312,20 @@ def _say_done(n, failed): # in one line
 
 # %% ../nbs/14_inference.ipynb #8e701556
 def colorize_files(
-    model, # `Learner` from `colorize_learner`, `Colorizer`, or anything with `colorize`
+    model, # `Learner` from `colorize_learner`, `Colorizer`, its name or file, or anything with `colorize`
     items, # File, folder (with what is below), pattern such as `'photos/**/*.jpg'`, or a list of them
     out, # Folder for the results
     size:int=None, # Working size, px; `None`: the model's
     progress:bool=True, # Show a progress bar, where somebody can see it?
 )->dict: # done: list of results; failed: {file: reason}
     "Color files one after the other, and go on after a bad one."
+    if isinstance(model, (str,Path)): model = Colorizer.load(model)
     out = Path(out).expanduser()
     if out.exists() and not out.is_dir(): raise DataError(f'{out} is a file, expected a folder for results')
     files = [(f,to) for f,to in _inputs(items) if not _is_result(f, to, out.absolute())]
     if not files:
-        raise DataError(f'no picture found in {items}, '
+        asked = [items] if isinstance(items, (str,Path)) else items
+        raise DataError(f"no picture found in {', '.join(map(str, asked))}: "
                         'expected image files, folders with some, or a pattern that fits some')
     todo = list(zip([f for f,_ in files], _targets(files, out)))
     done,failed = [],{}
@@ -401,6 +403,12 @@ def load_script(
     return Colorizer(_in_steps(_predictor(net.eval()), card['multiple']), card['size'])
 
 # %% ../nbs/14_inference.ipynb #db19ea92
+def _html(text): # only where there is a notebook
+    try: from IPython.display import HTML
+    except ImportError:
+        raise UserError('found no IPython, which shows this on a page: pip install jupyterlab') from None
+    return HTML(text)
+
 def _jpeg_url(im, height): # at most twice as high as shown
     im,f = im.convert('RGB'),io.BytesIO()
     im.thumbnail((8*height, 2*height))
@@ -415,13 +423,12 @@ def before_after(
     alt:str='a picture', # What it shows, for readers who do not see it
 )->object: # IPython's `HTML`, self-contained
     "One picture over the other, with a slider between."
-    from IPython.display import HTML # only where there is a notebook
     ims = [o if isinstance(o, Image.Image) else Image.open(o) for o in (before,after)]
     if ims[0].size!=ims[1].size:
         raise ValueError(f'found pictures of {ims[0].size} and {ims[1].size} px, expected one size')
     (low,high),says = [_jpeg_url(o, height) for o in ims],html.escape(alt)
     move = "this.parentElement.children[1].style.clipPath='inset(0 0 0 '+this.value+'%)'"
-    return HTML(
+    return _html(
         '<div style="position:relative;display:inline-block;max-width:100%">'
         f'<img src="{low}" alt="{says}: before" style="display:block;max-width:100%;height:auto;margin:0">'
         f'<img src="{high}" alt="{says}: after" style="position:absolute;left:0;top:0;width:100%;height:auto;'
@@ -437,7 +444,6 @@ def image_slider(
     alt:str='a picture', # What they show, for readers who do not see it
 )->object: # IPython's `HTML`, self-contained
     "One of several pictures, chosen by a slider."
-    from IPython.display import HTML # only where there is a notebook
     if not images: raise ValueError('found no pictures, expected a dict from label to picture')
     says,about = [html.escape(f'{name} {k}'.strip()) for k in images],html.escape(alt)
     css = f'height:{height}px;max-width:100%;object-fit:contain;object-position:left;margin:0'
@@ -448,7 +454,7 @@ def image_slider(
     move = ("for(let i=0,p=this.parentElement.firstElementChild.children;i<p.length;i++)"
             "p[i].style.display=i==this.value?'block':'none';"
             "this.nextElementSibling.textContent=this.dataset.says.split('|')[this.value]")
-    return HTML(
+    return _html(
         f'<div><div>{pics}</div><input type="range" min="0" max="{len(images)-1}" value="0" '
         f'aria-label="{html.escape(name or alt)}" data-says="{"|".join(says)}" oninput="{move}"> '
         f'<output>{says[0]}</output></div>')

@@ -131,9 +131,10 @@ def _check_scored(p): # where, and which classes
     raise _wrong(p, 'classes', "names of different classes, such as ['car','person'], or None for all")
 
 # %% ../nbs/13_protocols.ipynb #9fa5c42b
+_SPLIT = {0:'training', 1:'validation', 2:'test'}
 def _check_finite(x, split):
     if bad := int((~np.isfinite(x)).any(1).sum()):
-        raise UserError(f'{bad} of {len(x)} pictures of split {split} have features that are no numbers: '
+        raise UserError(f'{bad} of {len(x)} {_SPLIT[split]} pictures have features that are no numbers: '
                         'is the body damaged?')
 
 def _check_labels(y, split):
@@ -141,10 +142,10 @@ def _check_labels(y, split):
         raise UserError(f'found labels of shape {y.shape}, expected a row of 0 and 1 a picture: '
                         'use MultilabelDataLoaders')
     if not (y==1).any():
-        raise UserError(f'no picture of split {split} shows any of the classes ({len(y)} pictures, '
+        raise UserError(f'no {_SPLIT[split]} picture shows any of the classes ({len(y)} pictures, '
                         f'{y.shape[1]} classes): there is nothing to tell apart')
     if not ((y==1).any(0) & (y!=1).any(0)).any():
-        raise UserError(f'every picture of split {split} has the same labels ({len(y)} pictures): '
+        raise UserError(f'every {_SPLIT[split]} picture has the same labels ({len(y)} pictures): '
                         'there is nothing to tell apart')
 
 # %% ../nbs/13_protocols.ipynb #2cedfaec
@@ -816,7 +817,7 @@ def _check_data(p, dls): # what labels say before a network runs
     for i,y in zip((0,p.split), ys): _check_labels(y[:,at], i)
     fit,scored = [at[(y[:,at]==1).sum(0)==0] for y in ys]
     if len(scored):
-        warn(f'no picture of split {p.split} shows {_said(dls, scored)}: the mean leaves that out')
+        warn(f'no {_SPLIT[p.split]} picture shows {_said(dls, scored)}: the mean leaves them out')
     if len(fit := np.setdiff1d(fit, scored)):
         warn(f'no training picture shows {_said(dls, fit)}: what is scored of that is luck')
 
