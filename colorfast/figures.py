@@ -51,7 +51,7 @@ def draw_progress(
     p.l,p.ab,p.frames = TensorL(pics['pl']),TensorAB(pics['pab']),pics['frames']
     return p.plot()
 
-# %% ../nbs/16_figures.ipynb #02bd22bf
+# %% ../nbs/16_figures.ipynb #0cf3abfb
 def draw_critic(
     l:Tensor, # Lightness, `(n,1,h,w)` in [-1,1]
     ab:Tensor, # Color, `(n,2,h,w)` in about [-1,1]
@@ -71,7 +71,8 @@ def draw_critic(
         _show(TensorL(l[i]), axs[1,i])
         map_ = axs[1,i].imshow(belief[i], interpolation='nearest', **kw)
         axs[1,i].set(xlim=(-.5,w-.5), ylim=(h-.5,-.5))
-        axs[1,i].text(.5, -.04, f'mean {belief[i].mean():.2f}', ha='center', va='top', transform=axs[1,i].transAxes)
+        mean = dict(s=f'mean {belief[i].mean():.2f}', ha='center', va='top', transform=axs[1,i].transAxes)
+        axs[1,i].text(.5, -.04, **mean)
     label = 'probability of being real' if share else 'score'
     fig.colorbar(map_, ax=axs, location='bottom', label=label, aspect=40, shrink=.8)
     return fig
