@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['color_splitter', 'ColorizeLearner', 'is_fit', 'was_skipped', 'StopAtNaN', 'color_adam', 'colorize_learner',
-           'has_fast_bf16', 'AutoCast', 'EMA', 'NoGAN', 'SmallFirst', 'Previews', 'EpochSeed', 'Checkpoint', 'LineLog',
-           'colorizer_card', 'save_colorizer', 'load_colorizer']
+           'has_fast_bf16', 'AutoCast', 'EMA', 'NoGAN', 'SmallFirst', 'Previews', 'critic_map', 'EpochSeed',
+           'Checkpoint', 'LineLog', 'colorizer_card', 'save_colorizer', 'load_colorizer']
 
 # %% ../nbs/10_learner.ipynb #2cbaa740
 import csv, hashlib, json, random, time, torch
@@ -430,6 +430,21 @@ def predict_ab(self:ColorizeLearner,
     l = torch.as_tensor(l).as_subclass(Tensor).to(next(gen.parameters()).device)
     with at_rest(gen): pred = gen(loss.pretext.encodes(l, None))
     return loss.decodes(pred.float(), l.shape[-2:]).cpu()
+
+# %% ../nbs/10_learner.ipynb #676b8700
+def critic_map(
+    learn:ColorizeLearner, # Of a pretext with a critic, such as `CGAN`
+    l:Tensor, # Lightness `(bs,1,h,w)` in [-1,1]; any device
+    ab:Tensor, # Color `(bs,2,h,w)` in about [-1,1]
+)->Tensor: # `(bs,h',w')`, one a patch: its probability of being real for `AdvLoss.bce`, else the bare score
+    "What the critic thinks of each patch of a colored picture."
+    pretext,critic = learn.loss_func.pretext,getattr(get_model(learn.model), 'critic', None)
+    if critic is None:
+        raise UserError(f'{type(pretext).__name__} has no critic, expected a pretext with one, such as CGAN')
+    dev = next(critic.parameters()).device
+    pair = [torch.as_tensor(o).as_subclass(Tensor).to(dev) for o in (l,ab)]
+    with at_rest(critic): score = critic(*[at_stride(o, pretext.stride) for o in pair])[:,0].float().cpu()
+    return score.sigmoid() if pretext.adv is AdvLoss.bce else score
 
 # %% ../nbs/10_learner.ipynb #e022f06d
 @patch
