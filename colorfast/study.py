@@ -832,7 +832,12 @@ def _fits(net, weights): # are they its weights, as far as names and shapes say?
 def _begin_with(learn, start): # the generator of another colorizer, or at least its body
     net,(weights,card) = learn.model.generator,_start_weights(start)
     learn.label_free = card.get('label_free', True) # what began with labels stays marked
-    if _fits(net, weights): return net.load_state_dict(weights)
+    if _fits(net, weights): net.load_state_dict(weights)
+    else: _begin_with_body(learn, start, weights, card)
+    if hasattr(net, 'restart'): net.restart() # a teacher and its schedule begin anew
+
+def _begin_with_body(learn, start, weights, card):
+    net = learn.model.generator
     whole = card['what']=='colorizer'
     body = {k[2:]:v for k,v in weights.items() if k.startswith('0.')} if whole else weights
     if not _fits(net[0], body):

@@ -283,6 +283,13 @@ class TeacherStudent(nn.Sequential):
         done = min(self.step.item()/self.steps, 1)
         return 1-(1-self.momentum)*(math.cos(math.pi*done)+1)/2
 
+# %% ../nbs/09d_zoo.ipynb #2ab3b725
+@patch
+def restart(self:TeacherStudent):
+    "The teacher becomes a copy of the student, and its momentum begins anew: for weights that another training left"
+    self[3].load_state_dict(nn.Sequential(self[0], self[1]).state_dict())
+    self.step.zero_()
+
 # %% ../nbs/09d_zoo.ipynb #d847fef7
 @patch
 def follow(self:TeacherStudent):
