@@ -60,7 +60,7 @@ def run(args, tmp):
         res['row'] = ['input','truth',*res['runs']]
         rows.append(strip(l_ab2rgb(TensorL(l), TensorAB(learn.predict_ab(l))).as_subclass(torch.Tensor)))
         sheet = (255*torch.cat(rows, 1)).round().byte().permute(1,2,0).numpy()
-        Image.fromarray(sheet).save(args.out/'failures.webp', quality=90)
+        Image.fromarray(sheet.repeat(2, 0).repeat(2, 1)).save(args.out/'failures.webp', quality=85)
         (args.out/'failures.json').write_text(json.dumps(rounded(res, 4), separators=(',',':'))+'\n')
         print(name, res['runs'][name]['seconds'], 's', {k:round(v, 3) for k,v in log[-1].items()}, 'spread', res['runs'][name]['spread'], flush=True)
 
