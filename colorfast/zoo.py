@@ -286,7 +286,7 @@ class TeacherStudent(nn.Sequential):
 # %% ../nbs/09d_zoo.ipynb #2ab3b725
 @patch
 def restart(self:TeacherStudent):
-    "The teacher becomes a copy of the student, and its momentum begins anew: for weights that another training left"
+    "The teacher becomes a copy of the student, its momentum begins anew: for weights of another training"
     self[3].load_state_dict(nn.Sequential(self[0], self[1]).state_dict())
     self.step.zero_()
 

@@ -130,7 +130,7 @@ def slides_html(nb, reveal=None):
     if reveal: c.SlidesExporter.reveal_url_prefix = reveal
     made = as_slides(nb)
     for i,o in enumerate(made['cells']): o['id'] = f'slide-{i}'
-    return SlidesExporter(config=c).from_notebook_node(nbformat.from_dict(made | dict(nbformat=4, nbformat_minor=5)))[0]
+    return SlidesExporter(config=c).from_notebook_node(nbformat.reads(json.dumps(made | dict(nbformat=4, nbformat_minor=5)), 4))[0]
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
