@@ -129,6 +129,14 @@ def test_temporary_folders(path):
     bad = [o for o in sorted(kept) if not re.search(rf'rmtree\({o}\b|\b{o}\.cleanup\(', src)]
     assert not bad, f'temporary folders that are not removed: {bad}; end with shutil.rmtree(NAME) or NAME.cleanup()'
 
+@each
+def test_environment_is_left_alone(path):
+    "Notebooks are tested one after another in the same process: a setting that stays is the next one's, too."
+    src = '\n'.join(c.src for c in cells(path) if c.code and not c.export)
+    changed = re.findall(r"^ *os\.environ\['(\w+)'\] = ", src, re.M)
+    kept = [o for o in changed if 'env.stop()' not in src and f"os.environ.pop('{o}')" not in src]
+    assert not kept, f'{kept} stay set; use env = mock.patch.dict(os.environ, ...), env.start() and env.stop()'
+
 @api
 def test_house(path):
     "A room imports only rooms above it, at the top or inside a function."
