@@ -315,7 +315,7 @@ def source_dls(
 )->PictureDataLoaders: # Of class `cls`
     "Loaders from any kind of data."
     kind = get_kind(find_kind(data) if kind is None else kind)
-    mine = {k:kwargs.pop(k) for k in kind.takes(cls.want) if k in kwargs}
+    mine = {k:kwargs.pop(k) for k in kind.takes(cls.want, data) if k in kwargs}
     return cls.from_source(kind.read(data, cls.want, train, valid, test, **mine), **kwargs)
 
 # %% ../nbs/05_data.ipynb #03d2909d

@@ -57,9 +57,10 @@ class Kind:
 
     def takes(self,
         want:str, # 'pictures', 'labels', 'masks' or 'boxes'
+        path:str|Path='data', # Folder that an error names
     )->list: # Names
         "What `read` takes for `want` beside the names of the splits."
-        return list(inspect.signature(self._reader('data', want)).parameters)[4:]
+        return list(inspect.signature(self._reader(path, want)).parameters)[4:]
 
     def _reader(self, path, want):
         if want not in _WANTS: raise UserError(f"unknown want {want!r:.80}: expected {', '.join(_WANTS)}")

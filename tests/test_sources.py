@@ -352,3 +352,8 @@ def test_mutated_xml_and_lists(tmp_path):
                 src = survives(lambda: read_source(root, want), str(b))
                 if src: assert all(Path(o).resolve().is_relative_to(root.resolve()) for s in src.splits.values() for o in s), b
         f.write_bytes(was[f])
+
+def test_missing_labels_name_the_folder(tmp_path):
+    (tmp_path/'mine').mkdir()
+    for i in range(3): Image.new('RGB', (40,40), (90*i,40,200)).save(tmp_path/'mine'/f'{i}.png')
+    with pytest.raises(DataError, match='mine is a folder of pictures without labels'): source_dls(MultilabelDataLoaders, tmp_path/'mine', size=32)
