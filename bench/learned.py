@@ -59,6 +59,12 @@ def photographs(args, early=False):
         x,ab,y = x[i],ab[i],None if y is None else y[i]
     return x,ab,y
 
+def lightness(x):
+    "L `(n,1,h,w)` of RGB, some at a time"
+    import torch
+    from colorfast.color import rgb2l
+    return torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
+
 def ci(*v, **kw):
     from colorfast.metrics import bootstrap_ci
     return bootstrap_ci(*v, n=1000, **kw)
@@ -68,13 +74,12 @@ def ci(*v, **kw):
 def neighbors(args, out):
     "Do the five nearest have the query's class, and its mean color? The random bodies' answers are averaged photograph by photograph"
     import torch, torch.nn.functional as F
-    from colorfast.color import rgb2l
     from colorfast.interpret import layer_maps, nearest_neighbors
     x,ab,y = photographs(args)
     color = ab.mean((2,3))
     mean = lambda m: m.mean((2,3))
     near = {k:nearest_neighbors(layer_maps(net, x, pool=mean)) for k,net in bodies(args).items()}
-    l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
+    l = lightness(x)
     near['pixels'] = nearest_neighbors(l)
     near['pixels, 8 by 8'] = nearest_neighbors(F.avg_pool2d(l, 8))
     same = {k:(y[n]==y[:,None]).float().mean(1) for k,n in near.items()}
@@ -131,18 +136,16 @@ def save(im, fn, quality=80):
 def channels(args, out):
     "What the strongest patches of a channel have in common, at the end of each stage"
     import torch
-    from colorfast.color import rgb2l
-    from colorfast.interpret import Places, cut_patches, intraclass_correlation, receptive_field, top_places
+    from colorfast.interpret import Places, cut_patches, receptive_field, top_places
     import torch.nn.functional as F
     x,ab,y = photographs(args, early=True)
-    l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
-    lab,n,res = torch.cat([50*(l+1),ab],1),9,{}
+    l = lightness(x)
+    lab,n,res,nets = torch.cat([50*(l+1),ab],1),9,{},bodies(args)
     g = torch.Generator().manual_seed(args.seed)
     for layer,name in ((1,'middle'),(2,'last')):
-        sides = {}
-        for k,net in bodies(args).items(): sides[k] = [receptive_field(net, F.interpolate(x[:64], 128), layer, share=s) for s in (.5,.9)]
+        sides = {k:[receptive_field(net, F.interpolate(x[:64], 128), layer, share=s) for s in (.5,.9)] for k,net in nets.items()}
         side = min(sides['shipped'][0], 64)
-        got = {k:top_places(net, x, n, layer) for k,net in bodies(args).items()}
+        got = {k:top_places(net, x, n, layer) for k,net in nets.items()}
         m = len(got['shipped'].picture)
         at = lambda most: torch.randint(0, most, (m,n), generator=g)
         got['drawn at random'] = Places(torch.stack([torch.randperm(len(x), generator=g)[:n] for _ in range(m)]), at(64), at(64), torch.zeros(m,n))
@@ -188,7 +191,7 @@ def class_maps(args, out):
     "Do the class maps of a linear probe point at the things? On the test split, every class that a picture shows"
     import numpy as np, torch
     from colorfast.data import DetectDataLoaders, MultilabelDataLoaders
-    from colorfast.interpret import ClassMaps, enlarge_maps, pointing_game
+    from colorfast.interpret import ClassMaps, pointing_game
     dls = MultilabelDataLoaders.from_voc(args.data, size=64, bs=64, method='crop')
     ddls = DetectDataLoaders.from_voc(args.data, size=64, bs=64, method='crop', vocab=list(dls.vocab))
     test = dls.plain(2)
@@ -292,12 +295,12 @@ BLUE = -12 # mean b* of an upper half that counts as blue
 def covers(args, out):
     "Color at the middle of the upper half, as a square over it grows, in photographs whose upper half is truly blue and in the others"
     import torch
-    from colorfast.color import AB_SCALE, rgb2l
+    from colorfast.color import AB_SCALE
     from colorfast.inference import Colorizer
     from colorfast.interpret import change_by_distance, cover
     model = Colorizer.load(args.body)
     x,ab,_ = photographs(args)
-    l = torch.cat([rgb2l(o).as_subclass(torch.Tensor) for o in x.split(256)])
+    l = lightness(x)
     paint = lambda l: AB_SCALE*torch.cat([model.predict(o).as_subclass(torch.Tensor).cpu() for o in l.split(128)])
     middle = lambda o: o[:,:,12:20,28:36].mean((2,3)) # what is left of a square of any side
     box = lambda s: (16-s//2, 32-s//2, 16+s//2, 32+s//2)

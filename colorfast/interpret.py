@@ -22,12 +22,6 @@ def _pictures(x): # as plain tensors
     found = f'a {type(x).__name__}'+(f' of {tuple(x.shape)}' if hasattr(x, 'shape') else '')
     raise UserError(f'found {found}, expected pictures, RGB (n,3,h,w) in [0,1]')
 
-def _until(net, layer, size): # how many layers lead to the end of the stage
-    if layer is None: return None
-    stages = body_stages(net[1], size)
-    if layer in range(-len(stages), len(stages)): return stages[layer][0]+1
-    raise UserError(f'found layer {layer!r:.20}, expected 0 to {len(stages)-1}, or None for the output')
-
 def _device(net): return next((o.device for o in net.parameters()), 'cpu')
 
 # %% ../nbs/14b_interpret.ipynb #a0eb16e9
@@ -41,7 +35,7 @@ def layer_maps(
 )->Tensor: # `(n,nf,h',w')`, or what `pool` makes of it
     "What a body at rest makes of pictures."
     x,net = _pictures(x),rgb_body(arch, **kwargs)
-    n,dev = _until(net, layer, max(x.shape[-2:])),_device(net)
+    n,dev = layers_to_stage(net, layer, x.shape[-2:]),_device(net)
     with at_rest(net):
         maps = (net(o.to(dev), n).as_subclass(Tensor).float() for o in x.split(bs))
         return torch.cat([(o if pool is None else pool(o)).cpu() for o in maps])
@@ -80,7 +74,7 @@ def receptive_field(
 )->int: # Side of the square, px, an odd number; it may reach over the edge of the pictures
     "Side of the square that a place in the middle of the maps listens to."
     x,net = _pictures(x),rgb_body(arch, **kwargs)
-    n = _until(net, layer, max(x.shape[-2:]))
+    n = layers_to_stage(net, layer, x.shape[-2:])
     with at_rest(net), torch.enable_grad():
         x = x.to(_device(net)).requires_grad_()
         maps = net(x, n).as_subclass(Tensor)

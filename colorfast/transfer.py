@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LightnessLayer', 'AbLayer', 'LabLayer', 'input_layer', 'Body', 'scratch_body', 'save_body', 'load_body', 'load_unet',
            'LUnet', 'slim_unet_learner', 'hypercolumn_learner', 'freeze_body', 'unfreeze_body', 'FeatureNorm',
-           'linear_head', 'RGBBody', 'rgb_body', 'body_of', 'features']
+           'linear_head', 'RGBBody', 'rgb_body', 'body_of', 'layers_to_stage', 'features']
 
 # %% ../nbs/11_transfer.ipynb #02dabfdf
 import contextlib, inspect, torch, torchvision, fastai
@@ -455,7 +455,12 @@ def _pooled(x, pool): # maps `(bs,nf,h,w)`, tokens `(bs,n,nf)`, or features `(bs
     return pool(x.float())
 
 # %% ../nbs/11_transfer.ipynb #371ce817
-def _n_layers(net, layer, size): # how many lead to the end of stage `layer`
+def layers_to_stage(
+    net:RGBBody, # From `rgb_body`
+    layer:int, # Which stage's end (`body_stages`), from 0, or from -1 backwards; None: the output
+    size:tuple, # (h,w) of the pictures, px
+)->int: # What `net(x, n)` takes as `n`; None: all of them
+    "How many layers lead to the end of a stage."
     if layer is None: return None
     if not isinstance(net[1], nn.Sequential):
         raise UserError(f'found layer {layer}, expected None: the network is no sequence of layers')
@@ -509,7 +514,7 @@ def features(
     with at_rest(net), _lent(net, device):
         for b in dl:
             x,y = _xy(b)
-            if not xs: n = _n_layers(net, layer, tuple(x.shape[-2:]))
+            if not xs: n = layers_to_stage(net, layer, tuple(x.shape[-2:]))
             xs.append(_pooled(net(x.to(device), n), pool).cpu())
             ys.append(y.as_subclass(Tensor).cpu())
     if not xs: raise UserError(f'split {split} has no pictures')
